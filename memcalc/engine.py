@@ -1,0 +1,155 @@
+"""Engines: what a software stack gets out of a chip family, and what memory it keeps for itself.
+
+The constants are few and physical. Each is a global value, moved by the engine and moved by the chip
+family, without interactions: fractions add up as log-odds, times and counts multiply. So an engine
+needs no row for every chip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import exp, log
+from typing import Literal
+
+from memcalc.model import Source
+
+#: Constants between 0 and 1, which add up as log-odds.
+FRACTIONS = (
+    "memory_efficiency",
+    "compute_efficiency",
+    "attention_efficiency",
+    "kv_efficiency",
+    "link_efficiency",
+    "weight_only_efficiency",
+)
+#: Constants above zero, which multiply.
+POSITIVES = (
+    "layer_s",
+    "sequence_s",
+    "saturation_tokens",
+    "unpack_ops",
+    "k_quant_factor",
+    "collective_s",
+    "activation_bytes",
+    "collective_growth",
+    "pcie_collective_factor",
+)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What shapes the time of a step, resolved for one engine on one chip family.
+
+    memory_efficiency        share of DRAM bandwidth that streaming weights reach
+    compute_efficiency       share of peak that large matrix products reach
+    attention_efficiency     attention core against `compute_efficiency`
+    kv_efficiency            KV reads against `memory_efficiency`
+    link_efficiency          share of link bandwidth that collectives reach
+    weight_only_efficiency   compute share left when weights are expanded first
+    layer_s                  launches and gaps per layer [s]
+    sequence_s               host work per sequence and step [s]
+    saturation_tokens        tokens at which matrix products reach half of their rate
+    unpack_ops               vector operations to expand one 4-bit weight
+    k_quant_factor           the same for k-quants, as a multiple
+    collective_s             latency of one collective over two chips [s]
+    activation_bytes         unfused traffic per token, layer and element of width [B]
+    collective_growth        growth of that latency with each doubling of the chips beyond two
+    pcie_collective_factor   the same latency over PCIe, as a multiple
+    """
+
+    memory_efficiency: float = 1.0
+    compute_efficiency: float = 1.0
+    attention_efficiency: float = 1.0
+    kv_efficiency: float = 1.0
+    link_efficiency: float = 1.0
+    weight_only_efficiency: float = 1.0
+    layer_s: float = 0.0
+    sequence_s: float = 0.0
+    saturation_tokens: float = 0.0
+    unpack_ops: float = 0.0
+    k_quant_factor: float = 1.0
+    collective_s: float = 0.0
+    activation_bytes: float = 0.0
+    collective_growth: float = 0.0
+    pcie_collective_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A software stack: its constants on the default family, its memory habits, its record.
+
+    `combine`: an operator takes the larger of compute and memory time (`max`), or the root of their
+    squares (`root-sum-square`), which fits measurements better. With `inherits` a constant that the
+    engine does not name has the global value, moved by the chip family; without, it is neutral.
+    `ideal` is the bare roofline: nominal bandwidth, no floors, all of the memory. `points` says on
+    how many measurements the constants rest for each chip family. `pipelines_decode` is false where
+    a pipeline holds one batch at a time. `band` is the factor around a speed that holds 80 % of
+    measurements.
+    """
+
+    name: str
+    title: str
+    constants: Mapping[str, float] = field(default_factory=dict)
+    combine: Literal["max", "root-sum-square"] = "root-sum-square"
+    inherits: bool = True
+    ideal: bool = False
+    usable_memory: float = 1.0
+    reserved_bytes_per_chip: int = 0
+    reserved_bytes_per_linked_chip: int | None = None
+    page_tokens: int = 1
+    window_slack_tokens: int = 0
+    prefill_chunk_tokens: int = 8192
+    pipelines_decode: bool = True
+    prefill_compute_efficiency: float | None = None
+    band: float | None = 2.0
+    prefill_band: float | None = 2.0
+    points: Mapping[str, int] = field(default_factory=dict)
+    evidence: Literal["calibrated", "roofline", "vendor-claim", "estimate", "hypothetical"] = "estimate"
+    notes: str = ""
+    origin: Literal["preset", "file", "assumed"] = "preset"
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What any software gets out of a chip family, as constants under the default engine."""
+
+    name: str
+    constants: Mapping[str, float] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+
+def resolve(base: Mapping[str, float], engine: Engine, family: Family) -> Constants:
+    """The constants of `engine` on `family`; `base` are the global ones.
+
+    log-odds(z) = log-odds(engine) + log-odds(family) - log-odds(base) for fractions, the same with
+    logarithms for the others. An engine that does not inherit has its own constants and no others.
+
+    >>> vllm = Engine("vllm", "vLLM", {"memory_efficiency": 0.848})
+    >>> hopper = Family("hopper", {"memory_efficiency": 0.883})
+    >>> round(resolve({"memory_efficiency": 0.858}, vllm, hopper).memory_efficiency, 3)
+    0.874
+    """
+    if not engine.inherits:
+        return Constants(**engine.constants)
+    values = {}
+    for name in FRACTIONS:
+        whole = base.get(name, 1.0)
+        mine, theirs = engine.constants.get(name, whole), family.constants.get(name, whole)
+        # At 0 or 1 there is nothing to move: such a constant is meant as it stands.
+        fixed = mine >= 1.0 or whole >= 1.0
+        values[name] = mine if fixed else _expit(_logit(mine) + _logit(theirs) - _logit(whole))
+    for name in POSITIVES:
+        whole = base.get(name, 0.0)
+        mine, theirs = engine.constants.get(name, whole), family.constants.get(name, whole)
+        values[name] = mine * theirs / whole if whole else mine
+    return Constants(**values)
+
+
+def _logit(share: float) -> float:
+    return log(share / (1.0 - share))
+
+
+def _expit(value: float) -> float:
+    return 1.0 / (1.0 + exp(-value))
