@@ -140,10 +140,12 @@ def _speed(item: tuple[str, Tier]) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class System:
-    """`count` chips of one kind that work on one job. `count` None: the fewest that hold it."""
+    """`count` chips of one kind that work on one job."""
 
     name: str
     title: str
     chip: Chip
     count: int
     origin: Literal["preset", "file", "assumed"] = "preset"
+    aliases: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)

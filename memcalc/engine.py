@@ -83,8 +83,8 @@ class Engine:
     squares (`root-sum-square`), which fits measurements better. With `inherits` a constant that the
     engine does not name has the global value, moved by the chip family; without, it is neutral.
     `ideal` is the bare roofline: nominal bandwidth, no floors, all of the memory. `points` says on
-    how many measurements the constants rest for each chip family. `pipelines_decode` is false where
-    a pipeline holds one batch at a time. `band` is the factor around a speed that holds 80 % of
+    how many measurements the constants rest for each chip family. An engine that `splits` layers over
+    chips runs one batch at a time through them. `band` is the factor around a speed that holds 80 % of
     measurements.
     """
 
@@ -100,10 +100,10 @@ class Engine:
     page_tokens: int = 1
     window_slack_tokens: int = 0
     prefill_chunk_tokens: int = 8192
-    pipelines_decode: bool = True
+    splits: Literal["tensors", "layers"] = "tensors"
     prefill_compute_efficiency: float | None = None
-    band: float | None = 2.0
-    prefill_band: float | None = 2.0
+    band: float = 2.0
+    prefill_band: float = 2.0
     points: Mapping[str, int] = field(default_factory=dict)
     evidence: Literal["calibrated", "roofline", "vendor-claim", "estimate", "hypothetical"] = "estimate"
     notes: str = ""

@@ -82,6 +82,11 @@ class GroupedAttention:
         return self.decode_flops
 
     @property
+    def expand_flops(self) -> int:
+        """FLOP per token of context to expand the cache before prefill reads it: none."""
+        return 0
+
+    @property
     def value_share(self) -> float:
         """The value projection's share of the matrices of the layer: K / (2N + 2K)."""
         return self.kv_heads / (2 * self.heads + 2 * self.kv_heads)
@@ -147,6 +152,11 @@ class LatentAttention:
         return 2 * self.heads * (self.nope_dim + self.rope_dim + self.value_dim)
 
     @property
+    def expand_flops(self) -> int:
+        """FLOP per token of context to expand latents to keys and values: 2*c*N*(nope + value)."""
+        return 2 * self.latent_dim * self.heads * (self.nope_dim + self.value_dim)
+
+    @property
     def value_share(self) -> float:
         """MLA has no value projection of its own."""
         return 0.0
@@ -199,6 +209,23 @@ class Source:
 
     kind: Literal["vendor", "independent", "derived", "estimate"]
     source: str
+
+
+#: Kinds of evidence, strongest first.
+KINDS = ("independent", "vendor", "derived", "estimate")
+
+
+def source_of(sources: Mapping[str, Source], figure: str) -> Source | None:
+    """The source of a figure by its dotted path: its own, else that of the nearest group above it.
+
+    >>> source_of({"memory.hbm": Source("vendor", "datasheet")}, "memory.hbm.capacity_bytes").kind
+    'vendor'
+    """
+    while figure:
+        if figure in sources:
+            return sources[figure]
+        figure = figure.rpartition(".")[0]
+    return None
 
 
 @dataclass(frozen=True)

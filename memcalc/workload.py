@@ -1,18 +1,20 @@
-"""The job, the formats it runs in, and the layout of its parallelism."""
+"""The job, the formats it runs in, the layout of its parallelism and the price of an hour."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 
 class Layout(NamedTuple):
     """How the chips share the work.
 
-    A replica of the model takes `pipeline * tensor * attention_data * context` chips; `data`
+    A replica of the model takes `pipeline * tensor * context * attention_data` chips; `data`
     replicas serve the batch together. `attention_data` groups hold whole attention layers for a
     part of the sequences while the feed-forward part is divided over all of them; `expert` is the
-    number of chips over which whole experts are spread (1: every expert is cut).
+    number of chips over which whole experts are spread (1: every expert is cut). `context` chips
+    share the cache of a sequence.
     """
 
     tensor: int = 1
@@ -53,7 +55,7 @@ class Workload:
     context_tokens: int = 8192
     output_tokens: int = 0
     draft_tokens: int = 0
-    acceptance: float | None = None
+    acceptance: float = 0.0
     workflow: Literal["decode"] = "decode"
 
     @property
@@ -70,29 +72,44 @@ class Workload:
 
         Reference: Leviathan 2022 (arXiv:2211.17192), equation 1.
         """
-        if not self.draft_tokens or self.acceptance is None:
-            return 1.0
         if self.acceptance >= 1.0:
             return self.draft_tokens + 1.0
-        accepted: float = 1.0 - self.acceptance ** (self.draft_tokens + 1)
-        return accepted / (1.0 - self.acceptance)
+        return sum(self.acceptance**i for i in range(self.draft_tokens + 1))
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What a chip costs an hour, by scenario or by owning it.
+    """A price scenario: US dollars for an hour of a chip, by chip name.
 
-    With `usd_per_chip` the hour costs depreciation plus electricity; else `usd_per_chip_hour`, which
-    then includes power. `utilization` is the share of the day spent at this load.
+    A chip that is not in it has no price there. `placeholders` are chips whose price the source
+    itself only extrapolated.
     """
 
-    scenario: str
+    name: str
+    date: str
+    basis: str
+    kind: Literal["vendor", "independent", "derived", "estimate"]
+    source: str
+    includes_power: bool = True
+    usd_per_chip_hour: Mapping[str, float] = field(default_factory=dict)
+    placeholders: tuple[str, ...] = ()
+    notes: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What an hour of a chip is taken to cost: by scenario, by a given price, or by owning it.
+
+    With `usd_per_chip` the hour costs depreciation and electricity. 0.11 USD/kWh is the average of
+    the United States in 2024 (EIA, at second hand). `utilization` is the share of the day spent at
+    this load.
+    """
+
+    scenario: Prices | None = None
     usd_per_chip_hour: float | None = None
     usd_per_chip: float | None = None
     depreciation_years: float = 4.0
-    usd_per_kwh: float | None = None
+    usd_per_kwh: float = 0.11
     pue: float = 1.0
     utilization: float = 1.0
-    kind: str | None = None
-    date: str | None = None
-    source: str | None = None

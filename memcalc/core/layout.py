@@ -1,4 +1,4 @@
-"""Layouts: which divisions of the work over chips are possible, and what each chip then holds."""
+"""Layouts: which divisions of the work over chips are possible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from math import gcd
 from typing import NamedTuple
 
 from memcalc.chip import Chip
-from memcalc.core.ledger import Ledger
 from memcalc.engine import Engine
 from memcalc.errors import UsageError
 from memcalc.model import Model
@@ -37,263 +36,108 @@ def divisors(number: int) -> list[int]:
 
 def head_divisor(model: Model) -> int:
     """Tensor parallelism must divide this: the greatest common divisor of all head counts."""
-    common = 0
-    for group in model.layers:
-        common = gcd(common, group.attention.heads)
-    return common
+    return gcd(*(group.attention.heads for group in model.layers))
 
 
-def layouts(model: Model, chip: Chip, chips: int, batch: int | None, given: Given) -> Iterator[Layout]:
-    """All layouts of `chips` chips that the model and the links allow.
+def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) -> Iterator[Layout]:
+    """All layouts of `chips` chips that the model, the engine and the links allow.
 
     Tensor parallelism divides the heads and stays within the fast links; a pipeline has at most as
-    many stages as layers; replicas and attention groups beyond the batch would stand idle. Spatial
-    chips have one layout: the layers laid out over all chips. `batch` None: any.
+    many stages as layers; attention groups are for mixtures of experts. Spatial chips have one
+    layout a replica: the layers laid out over all chips.
     """
-    if chip.execution == "spatial" and given.tensor is None and given.pipeline is None:
-        data = given.data or 1
-        if chips % data == 0 and not (given.context or 1) > 1:
-            yield Layout(pipeline=chips // data, data=data)
-        return
     context = given.context or 1
     if chips % context:
         return
-    common, depth = head_divisor(model), model.depth
-    fast = chip.links.scale_up_domain_chips or 1
-    moe = any(group.feed_forward.experts for group in model.layers)
     free = chips // context
-    for tensor in divisors(free) if given.tensor is None else [given.tensor]:
-        if free % tensor or (chip.execution == "time-shared" and common % tensor):
+    if chip.execution == "spatial":
+        data = given.data or 1
+        if context == 1 and chips % data == 0:
+            yield _spatial(chips // data, data, model.depth)
+        return
+    heads, depth = head_divisor(model), model.depth
+    # Where the layer floor was seen over many chips, the links are in it and limit nothing.
+    whole = chip.layer_floor is not None and chip.layer_floor.includes_network
+    fast = chips if whole else chip.links.scale_up_domain_chips
+    experts = max(group.feed_forward.experts for group in model.layers)
+    tensors = [given.tensor] if given.tensor else [1] if engine.splits == "layers" else divisors(free)
+    for tensor in tensors:
+        if free % tensor or heads % tensor:
             continue
         if given.tensor is None and tensor > fast:
             break
         rest = free // tensor
-        for pipeline in divisors(rest) if given.pipeline is None else [given.pipeline]:
+        for pipeline in [given.pipeline] if given.pipeline else divisors(rest):
             if rest % pipeline:
                 continue
-            if pipeline > depth and chip.execution == "time-shared":
+            if pipeline > depth:
                 break
             left = rest // pipeline
-            for groups in divisors(left) if given.attention_data is None else [given.attention_data]:
-                if left % groups:
-                    continue
+            for groups in [given.attention_data] if given.attention_data else divisors(left):
                 data = left // groups
-                if given.data is not None and data != given.data:
+                if left % groups or (given.data is not None and data != given.data):
                     continue
-                if given.attention_data is None and groups > 1:
-                    if not moe or tensor * groups > fast or (batch and groups * data > batch):
-                        continue
-                    if given.expert is not None and given.expert != tensor * groups:
-                        continue
-                if given.data is None and batch and data > batch:
-                    continue
-                expert = given.expert or (tensor * groups if groups > 1 and moe else 1)
-                if (tensor * groups) % expert:
-                    continue
-                yield Layout(tensor, pipeline, expert, data, context, groups)
+                width = tensor * groups
+                if groups > 1 and given.attention_data is None and (not experts or width > fast):
+                    break
+                # Attention groups pair with whole experts: each chip of the group holds some.
+                expert = given.expert or (gcd(width, experts) if groups > 1 else 1)
+                if width % expert == 0 and expert <= max(experts, 1):
+                    yield Layout(tensor, pipeline, expert, data, context, groups)
 
 
-def refuse_impossible(model: Model, chip: Chip, chips: int, given: Given) -> None:
+def _spatial(chips: int, data: int, depth: int) -> Layout:
+    """How `chips` chips are named in tensor and pipeline terms: at most a stage for each layer."""
+    tensor = next(d for d in divisors(chips) if chips // d <= depth)
+    return Layout(tensor=tensor, pipeline=chips // tensor, data=data)
+
+
+def refuse_impossible(model: Model, chip: Chip, chips: int | None, given: Given) -> None:
     """UsageError where the given parts of a layout can never be: it says what would be allowed."""
     named = {
         "--tp": given.tensor, "--pp": given.pipeline, "--dp": given.data,
         "--cp": given.context, "--attention-dp": given.attention_data,
     }  # fmt: skip
+    if chip.execution == "spatial":
+        fixed = [option for option, value in named.items() if (value or 1) > 1 and option != "--dp"]
+        if fixed:
+            raise UsageError(
+                f"{fixed[0]}: {chip.title} lays the layers out over all of its chips",
+                "only --dp can be given",
+            )
     product = 1
     for option, value in named.items():
         product *= value or 1
-        if value and chips % value:
+        if value and chips and chips % value:
             allowed = ", ".join(map(str, divisors(chips)))
             raise UsageError(f"{option} {value} does not divide {chips} chips", f"allowed: {allowed}")
-    if chips % product:
+    if chips and chips % product:
         raise UsageError(f"the layout needs a multiple of {product} chips, not {chips}", "change --chips")
-    common = head_divisor(model)
-    if chip.execution == "time-shared" and given.tensor and common % given.tensor:
-        allowed = ", ".join(str(d) for d in divisors(common))
+    complete = chip.execution == "time-shared" and all((given.tensor, given.pipeline, given.data))
+    if chips and complete and chips != product:
+        raise UsageError(f"the layout takes {product} chips, not {chips}", f"give --chips {product}")
+    heads = head_divisor(model)
+    if given.tensor and heads % given.tensor:
+        allowed = ", ".join(str(d) for d in divisors(heads))
         raise UsageError(
-            f"--tp {given.tensor} does not divide the {common} attention heads of {model.name}",
+            f"--tp {given.tensor} does not divide the {heads} attention heads of {model.name}",
             f"allowed: {allowed}",
         )
-    if given.pipeline and given.pipeline > model.depth and chip.execution == "time-shared":
+    if given.pipeline and given.pipeline > model.depth:
         raise UsageError(
             f"--pp {given.pipeline} is more than the {model.depth} layers of {model.name}",
             f"it must be at most {model.depth}",
         )
-    if given.expert and given.expert > 1:
-        experts = max(group.feed_forward.experts for group in model.layers)
-        if not experts:
-            raise UsageError(f"--ep {given.expert}: {model.name} has no experts", "leave --ep away")
-        if experts % given.expert:
-            allowed = ", ".join(str(d) for d in divisors(experts))
-            raise UsageError(
-                f"--ep {given.expert} does not divide the {experts} experts of {model.name}",
-                f"allowed: {allowed}",
-            )
-
-
-class Residency:
-    """What each chip holds under a layout, in bytes, on the fullest chip and over the system.
-
-    Weights come in three kinds by how often a step reads them: `dense` (every step), `experts`
-    (some) and `cold` (embedding rows and vision). KV bytes are as the engine reserves them: whole
-    pages, and windows with their slack.
-    """
-
-    __slots__ = (
-        "_activation_chunk", "_activation_row", "_caches", "_page", "_slack", "chips", "cold",
-        "context_share", "dense", "experts", "groups", "layout", "reserved", "resident_cold",
-        "resident_dense", "resident_experts", "spatial", "stage_share",
-    )  # fmt: skip
-
-    def __init__(self, book: Ledger, layout: Layout, chip: Chip, engine: Engine) -> None:
-        model, stored = book.model, book.weight_bytes
-        tensor, stages = layout.tensor, layout.pipeline
-        groups = layout.attention_data
-        self.layout = layout
-        self.chips = layout.chips
-        self.spatial = chip.execution == "spatial"
-        replicas = layout.data * layout.context
-        self.groups = layout.data * groups
-        attention, head = stored["attention"], stored["head"]
-        feed_forward = stored["dense"] + stored["shared"] + stored["router"]
-        cold = stored["embedding"] + stored["vision"]
-        tied_copy = stored["embedding"] if model.tied_embeddings and stages > 1 else 0
-        self.resident_dense = replicas * (groups * (attention + head) + feed_forward)
-        self.resident_experts = replicas * stored["experts"]
-        self.resident_cold = replicas * groups * (cold + tied_copy * (not self.spatial))
-        if self.spatial:
-            share = 1.0 / (stages * tensor)
-            self.stage_share = 1.0 / stages
-            self.dense = (attention + head + feed_forward) * share
-            self.experts = stored["experts"] * share
-            self.cold = cold * share
-        else:
-            # The fullest stage has ceil(L/p) layers; the ends add the embedding or the head.
-            self.stage_share = stage = -(-model.depth // stages) / model.depth
-            self.dense = stage * attention / tensor + stage * feed_forward / (tensor * groups)
-            self.experts = stage * stored["experts"] / (tensor * groups)
-            if stages == 1:
-                self.dense += head / tensor
-                self.cold = cold / tensor
-            elif cold >= head + tied_copy:
-                self.cold = cold / tensor
-            else:
-                self.dense += head / tensor
-                self.cold = tied_copy / tensor
-        linked = engine.reserved_bytes_per_linked_chip
-        self.reserved = linked if linked and self.chips > 1 else engine.reserved_bytes_per_chip
-        self._page, self._slack = engine.page_tokens, engine.window_slack_tokens
-        share = self.stage_share / (tensor * layout.context)
-        self._caches = tuple(
-            (c.bytes_per_token, c.window, max(1.0, tensor / c.shards) if not self.spatial else 1.0, share)
-            for c in book.caches
+    experts = max(group.feed_forward.experts for group in model.layers)
+    if given.expert and given.expert > 1 and not experts:
+        raise UsageError(f"--ep {given.expert}: {model.name} has no experts", "leave --ep away")
+    if given.expert and experts % given.expert:
+        allowed = ", ".join(str(d) for d in divisors(experts))
+        raise UsageError(
+            f"--ep {given.expert} does not divide the {experts} experts of {model.name}",
+            f"allowed: {allowed}",
         )
-        inner = 0
-        for group in model.layers:
-            ff = group.feed_forward
-            inner = max(inner, ff.matrices * (ff.width * max(1, ff.top_k) + ff.shared_width))
-        # Bytes of bf16 activations alive in one layer for a token, and fp32 logits for a sequence.
-        self._activation_row = 4 * model.vocabulary / tensor
-        per_token = 2.0 * (2 * model.width + inner / (tensor * groups))
-        self._activation_chunk = (engine.prefill_chunk_tokens, per_token)
-        self.context_share = share
-
-    def sequences(self, batch: int) -> int:
-        """Sequences of the fullest replica and attention group."""
-        return -(-batch // self.groups)
-
-    def kv_per_sequence(self, context: int) -> float:
-        """Bytes that one sequence's cache takes on the fullest chip, copies and paging included."""
-        page, total = self._page, 0.0
-        for size, window, copies, share in self._caches:
-            tokens = context
-            if window is not None:
-                tokens = min(context, window + self._slack)
-            total += -(-tokens // page) * page * size * copies * share
-        return total
-
-    def reserved_kv(self, context: int) -> int:
-        """Bytes that the engine reserves for one sequence over all layers, without copies."""
-        page, total = self._page, 0
-        for size, window, _, _ in self._caches:
-            tokens = context if window is None else min(context, window + self._slack)
-            total += -(-tokens // page) * page * size
-        return total
-
-    def resident_kv(self, batch: int, context: int) -> int:
-        """Bytes of all sequences' caches over the system, copies and paging included."""
-        page, total = self._page, 0.0
-        for size, window, copies, _ in self._caches:
-            tokens = context if window is None else min(context, window + self._slack)
-            total += -(-tokens // page) * page * size * copies
-        return round(total * batch)
-
-    def activations(self, batch: int, context: int) -> float:
-        """Bytes of activations on one chip: one prefill chunk in one layer, and the logits."""
-        chunk, per_token = self._activation_chunk
-        sequences = self.sequences(batch)
-        alive = max(min(chunk, context), sequences)
-        return alive * per_token + sequences * self._activation_row
-
-    @property
-    def fixed(self) -> float:
-        """Bytes on the fullest chip that do not depend on batch or context."""
-        return self.dense + self.experts + self.cold + self.reserved
-
-    def needed(self, batch: int, context: int) -> float:
-        """Bytes that the fullest chip holds."""
-        kv = self.sequences(batch) * self.kv_per_sequence(context)
-        return self.fixed + kv + self.activations(batch, context)
-
-    def max_batch(self, capacity: float, context: int) -> int:
-        """The largest batch whose bytes stay within `capacity` on each chip; 0 where none does.
-
-        Linear in the sequences of a chip, but for activations that grow with the batch beyond a
-        prefill chunk: solved for both branches.
-        """
-        free = capacity - self.fixed
-        chunk, per_token = self._activation_chunk
-        kv = self.kv_per_sequence(context) + self._activation_row
-        alive = min(chunk, context)
-        most = (free - alive * per_token) / kv
-        if most > alive:
-            most = max(alive, free / (kv + per_token))
-        return max(0, int(most + 1e-9)) * self.groups
-
-    def max_context(self, capacity: float, batch: int) -> int | None:
-        """The longest context whose bytes stay within `capacity`; None where it has no end.
-
-        Bytes grow piecewise linearly: each window stops growing when it is full. Solved piece by
-        piece, in whole pages.
-        """
-        sequences = self.sequences(batch)
-        free = capacity - self.fixed - sequences * self._activation_row
-        chunk, per_token = self._activation_chunk
-        edges = sorted({w + self._slack for _, w, _, _ in self._caches if w is not None} | {chunk})
-        low = 0
-        for edge in [*edges, None]:
-            slope = used = 0.0
-            for size, window, copies, share in self._caches:
-                step = sequences * size * copies * share
-                limit = None if window is None else window + self._slack
-                if limit is None or limit > low:
-                    slope += step
-                else:
-                    used += step * (-(-limit // self._page) * self._page)
-            if low < chunk:
-                slope += per_token
-            else:
-                used += max(chunk, sequences) * per_token
-            if slope <= 0.0:
-                if used > free:
-                    return low
-                if edge is None:
-                    return None
-                low = edge
-                continue
-            most = int((free - used) / slope + 1e-9)
-            if edge is None or most < edge:
-                pages = max(0, most) // self._page * self._page
-                return pages if self._page > 1 else max(0, most)
-            low = edge
-        return None
+    if given.attention_data and given.attention_data > 1 and not experts:
+        raise UsageError(
+            f"--attention-dp {given.attention_data}: {model.name} has no experts to divide", "use --dp"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from memcalc.model import Attention, Model
+from memcalc.model import Model
 from memcalc.precision import CLASSES, ClassFormat, Format, format_named, weight_formats
 from memcalc.workload import Precision
 
@@ -21,7 +21,6 @@ class Operator(NamedTuple):
     """
 
     tensor: str
-    layers: int
     elements: int
     stored_bytes: int
     format: Format
@@ -31,49 +30,61 @@ class Operator(NamedTuple):
     @property
     def flops_per_token(self) -> float:
         """FLOP for one token: 2 per element used."""
-        used = self.elements * self.top_k / self.experts if self.experts else self.elements
-        return 2.0 * used
+        return 2.0 * self.elements * (self.top_k / self.experts if self.experts else 1.0)
 
 
 class Cache(NamedTuple):
     """The KV cache of a group of layers, and the attention core that reads it.
 
-    `bytes_per_token` adds up the `layers`; at most `window` tokens are kept and read (None: all).
-    `shards` chips can divide it without copies. The FLOP are per query token and token of context.
+    `bytes_per_token` adds up the group's layers; at most `window` tokens are kept and read (None:
+    all). `shards` chips can divide it without copies. FLOP are per query token and token of context;
+    `expand_flops` are spent per token of context where prefill expands a compressed cache.
     """
 
-    layers: int
     bytes_per_token: int
     window: int | None
     shards: int
     decode_flops: int
     prefill_flops: int
+    expand_flops: int
 
     def tokens(self, context: int) -> int:
         """Tokens kept of a context."""
         return context if self.window is None else min(context, self.window)
 
+    def pairs(self, tokens: int) -> float:
+        """Pairs of query and key that the prefill of one prompt meets: S^2/2, less outside a window.
+
+        >>> Cache(4096, 1024, 8, 0, 0, 0).pairs(2048)
+        1572864.0
+        """
+        inside = self.tokens(tokens)
+        return inside * inside / 2 + (tokens - inside) * inside
+
 
 class Ledger(NamedTuple):
-    """All of a model in given formats. `weight_bytes` by tensor class; `shortfall` names nothing."""
+    """All of a model in given formats. `weight_bytes` is by tensor class, `mtp_bytes` apart."""
 
     model: Model
     operators: tuple[Operator, ...]
     caches: tuple[Cache, ...]
     weight_bytes: dict[str, int]
     formats: dict[str, ClassFormat]
-    kv_format: Format
+    mtp_bytes: int
 
     @property
     def total_weight_bytes(self) -> int:
-        """Bytes of all weights, MTP layers apart."""
-        return sum(self.weight_bytes.values())
+        """Bytes of all weights, with the MTP layers where they are loaded.
+
+        >>> from memcalc.readers.presets import load_model
+        >>> ledger(load_model("llama-3.1-8b"), Precision()).total_weight_bytes
+        16060522496
+        """
+        return sum(self.weight_bytes.values()) + self.mtp_bytes
 
     def kv_bytes_per_token(self, context: int) -> int:
-        """Bytes that one more token adds to the cache at this context (full windows add none)."""
-        return sum(
-            c.bytes_per_token for c in self.caches if c.window is None or context <= c.window
-        )
+        """Bytes that one more token adds to the cache at this context; full windows add none [B/token]."""
+        return sum(c.bytes_per_token for c in self.caches if c.window is None or context < c.window)
 
     def kv_bytes_per_sequence(self, context: int) -> int:
         """Bytes of one sequence's KV cache, without paging or copies [B].
@@ -82,26 +93,18 @@ class Ledger(NamedTuple):
         >>> ledger(load_model("llama-3.1-70b"), Precision()).kv_bytes_per_sequence(32768)
         10737418240
         """
-        return sum(c.bytes_per_token * c.tokens(context) for c in self.caches)
-
-    def kv_read_bytes(self, context: int) -> int:
-        """Bytes of one sequence's KV cache that one decode step reads [B].
-
-        Dense and windowed attention read all that is stored, once for all query heads of a group.
-        """
-        return self.kv_bytes_per_sequence(context)
+        return sum(cache.bytes_per_token * cache.tokens(context) for cache in self.caches)
 
     def weight_read_bytes(self, tokens: int) -> float:
         """Expected bytes of weights that a pass over `tokens` tokens reads [B].
 
         Routed experts count by the expected share touched; of the embedding only the rows.
         """
-        read = 0.0
-        for op in self.operators:
-            share = expert_hits(op.experts, op.top_k, tokens) / op.experts if op.experts else 1.0
-            read += op.stored_bytes * share
-        rows = self.weight_bytes["embedding"] / self.model.vocabulary
-        return read + rows * tokens
+        read = sum(
+            op.stored_bytes * (expert_hits(op.experts, op.top_k, tokens) / op.experts if op.experts else 1.0)
+            for op in self.operators
+        )
+        return read + self.weight_bytes["embedding"] / self.model.vocabulary * tokens
 
 
 def expert_hits(experts: int, top_k: int, tokens: float) -> float:
@@ -116,12 +119,15 @@ def expert_hits(experts: int, top_k: int, tokens: float) -> float:
     return hits
 
 
-def ledger(model: Model, precision: Precision) -> Ledger:
-    """Count a model in the given formats; UsageError for an unknown format."""
+def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
+    """Count a model in the given formats; UsageError for an unknown format.
+
+    With `mtp` the layers for multi-token prediction are loaded too: they draft.
+    """
     same = precision.weights == model.checkpoint
     classes = model.checkpoint_classes if same else None
-    first = model.layers[0].attention
-    formats = weight_formats(precision.weights, model.base_format, classes, first.value_share)
+    value_share = model.layers[0].attention.value_share
+    formats = weight_formats(precision.weights, model.base_format, classes, value_share)
     elements = model.elements()
     stored = {c: formats[c].bytes_of(elements[c].matrix, elements[c].vector) for c in CLASSES}
     if model.tied_embeddings:
@@ -129,58 +135,45 @@ def ledger(model: Model, precision: Precision) -> Ledger:
         table = formats["head"] if formats["head"].main.weight_only else formats["embedding"]
         stored["embedding"] = table.bytes_of(elements["embedding"].matrix, 0)
     kv = format_named(precision.kv)
-    return Ledger(
-        model=model,
-        operators=_operators(model, formats, stored),
-        caches=_caches(model, kv),
-        weight_bytes=stored,
-        formats=formats,
-        kv_format=kv,
-    )
+    drafting = formats["experts" if elements["experts"].total else "dense"]
+    mtp_bytes = drafting.bytes_of(model.mtp_parameters, 0) if mtp else 0
+    return Ledger(model, _operators(model, formats, stored), _caches(model, kv), stored, formats, mtp_bytes)
 
 
 def _operators(
     model: Model, formats: dict[str, ClassFormat], stored: dict[str, int]
 ) -> tuple[Operator, ...]:
-    found = []
     elements = model.elements()
-    dense_layers = sum(g.count for g in model.layers if not g.feed_forward.experts)
-    moe_layers = model.depth - dense_layers
-    layers = {"attention": model.depth, "dense": dense_layers, "shared": moe_layers, "router": moe_layers}
-    for tensor, count in layers.items():
-        if elements[tensor].total:
-            matrix = elements[tensor].matrix
-            found.append(Operator(tensor, count, matrix, stored[tensor], formats[tensor].main))
+    found = [
+        Operator(tensor, elements[tensor].matrix, stored[tensor], formats[tensor].main)
+        for tensor in ("attention", "dense", "shared", "router")
+        if elements[tensor].total
+    ]
     # Experts of unlike number or width keep rows of their own: their hits differ.
     kinds: dict[tuple[int, int], list[int]] = {}
     for group in model.layers:
         ff = group.feed_forward
         if ff.experts:
             one = ff.expert_elements(model.width)
-            sums = kinds.setdefault((ff.experts, ff.top_k), [0, 0, 0])
-            sums[0] += group.count
-            sums[1] += group.count * ff.experts * one.matrix
-            sums[2] += group.count * ff.experts * one.vector
+            sums = kinds.setdefault((ff.experts, ff.top_k), [0, 0])
+            sums[0] += group.count * ff.experts * one.matrix
+            sums[1] += group.count * ff.experts * one.vector
     form = formats["experts"]
-    for (experts, top_k), (count, matrix, vector) in kinds.items():
+    for (experts, top_k), (matrix, vector) in kinds.items():
         size = form.bytes_of(matrix, vector)
-        found.append(Operator("experts", count, matrix, size, form.main, experts, top_k))
-    table = model.vocabulary * model.width
+        found.append(Operator("experts", matrix, size, form.main, experts, top_k))
     size = stored["embedding"] if model.tied_embeddings else stored["head"]
-    found.append(Operator("head", 1, table, size, formats["head"].main))
+    found.append(Operator("head", model.vocabulary * model.width, size, formats["head"].main))
     return tuple(found)
 
 
 def _caches(model: Model, kv: Format) -> tuple[Cache, ...]:
     sums: dict[tuple[int | None, int], list[int]] = {}
     for group in model.layers:
-        attention: Attention = group.attention
+        attention = group.attention
         row = sums.setdefault((attention.window, attention.shards), [0, 0, 0, 0])
-        row[0] += group.count
-        row[1] += group.count * kv.bytes_of(attention.kv_elements)
-        row[2] += group.count * attention.decode_flops
-        row[3] += group.count * attention.prefill_flops
-    return tuple(
-        Cache(layers, size, window, shards, decode, prefill)
-        for (window, shards), (layers, size, decode, prefill) in sums.items()
-    )
+        row[0] += group.count * kv.bytes_of(attention.kv_elements)
+        row[1] += group.count * attention.decode_flops
+        row[2] += group.count * attention.prefill_flops
+        row[3] += group.count * attention.expand_flops
+    return tuple(Cache(row[0], window, shards, *row[1:]) for (window, shards), row in sums.items())

@@ -1,0 +1,305 @@
+"""The estimate: one request in, one report out. Every command asks this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memcalc._version import __version__
+from memcalc.core import remarks
+from memcalc.core.cost import energy, usd_per_chip_hour, usd_per_million
+from memcalc.core.placement import Shares
+from memcalc.core.report import (
+    SCHEMA_VERSION,
+    Change,
+    Cost,
+    Decode,
+    KvCache,
+    LayoutFacts,
+    Limits,
+    ModelFacts,
+    PlacementRow,
+    Prefill,
+    Report,
+    RequestTime,
+    SystemFacts,
+    TierRow,
+    WorkloadFacts,
+)
+from memcalc.core.residency import WEIGHT_PARTS, Residency, largest
+from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips, nearest
+from memcalc.core.timing import Pass
+from memcalc.workload import Precision
+
+#: Intervals over which a request's decode steps are integrated along its growing context.
+INTERVALS = 16
+
+
+def estimate(request: Request, command: str = "fit") -> Report:
+    """Answer a request: where its bytes live, how fast it runs, what it costs, how far it can grow.
+
+    >>> from memcalc.api import request
+    >>> report = estimate(request("llama-3.1-8b", chip="h100-sxm"))
+    >>> report.verdict, report.placement[0].bytes
+    ('dram', 16060522496)
+    """
+    work, book, model, system = request.workload, request.book, request.model, request.system
+    choice = choose(request)
+    held = choice.job.held if choice else nearest(request)
+    limits = Limits(max_batch(request), max_context(request), min_chips(request))
+    rows = _placement_rows(request, choice, held)
+    unknown = remarks.unknown_figures(request, choice) if choice else ()
+    decode = prefill = times = cost = None
+    if choice:
+        if not unknown:
+            decode = _decode(request, choice)
+            prefill = _prefill(request, choice)
+            times = RequestTime(_latency(request, choice, prefill))
+        cost = _cost(request, choice, decode, prefill)
+    reserved = held.paged_kv(work.context_tokens) if held else 0
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        memcalc_version=__version__,
+        command=command,
+        model=ModelFacts(
+            name=model.name,
+            source=model.origin,
+            parameters=model.parameters,
+            active_parameters=model.active_parameters,
+            vision_parameters=model.vision_parameters,
+            mtp_parameters=model.mtp_parameters,
+            layers=model.depth,
+            context_limit_tokens=model.context_limit_tokens,
+        ),
+        system=SystemFacts(
+            name=system.name,
+            title=system.title,
+            chip=system.chip.name,
+            chips=system.count,
+            source=system.origin,
+            hypothetical=system.chip.hypothetical,
+        ),
+        workload=WorkloadFacts(
+            workflow=work.workflow,
+            batch=work.batch,
+            context_tokens=work.context_tokens,
+            prompt_tokens=work.prompt_tokens,
+            output_tokens=work.output_tokens,
+            draft_tokens=work.draft_tokens,
+            acceptance=work.acceptance if work.draft_tokens else None,
+        ),
+        precision=Precision(request.precision.weights, request.precision.kv, request.activations),
+        engine=request.engine.name,
+        prices=remarks.price_name(request.payment),
+        layout=_layout(choice) if choice else None,
+        fits=choice is not None,
+        verdict=choice.placement.verdict if choice else "does-not-fit",
+        reason=remarks.reason(request, choice, held),
+        why=remarks.why(request, choice) if choice else "",
+        placement=rows,
+        kv_cache=KvCache(
+            bytes_per_token=book.kv_bytes_per_token(work.context_tokens),
+            bytes_per_sequence=book.kv_bytes_per_sequence(work.context_tokens),
+            state_bytes_per_sequence=0,
+            engine_reserved_bytes_per_sequence=reserved,
+            replication=held.resident_kv(1, work.context_tokens) / reserved if held and reserved else 1.0,
+        ),
+        tiers=_tier_rows(request, rows),
+        limits=limits,
+        decode=decode,
+        prefill=prefill,
+        request=times,
+        cost=cost,
+        evidence=remarks.evidence(request),
+        not_modeled=remarks.not_modeled(request),
+        warnings=remarks.warnings(request, choice, cost, unknown),
+        degrades_at=_degrades(request, choice, limits) if choice else (),
+    )
+
+
+def _layout(choice: Choice) -> LayoutFacts:
+    layout = choice.job.layout
+    return LayoutFacts(
+        tensor_parallel=layout.tensor,
+        pipeline_parallel=layout.pipeline,
+        expert_parallel=layout.expert,
+        data_parallel=layout.data,
+        context_parallel=layout.context,
+        attention_data_parallel=layout.attention_data,
+        spatial=choice.job.timer.spatial,
+    )
+
+
+def _placement_rows(
+    request: Request, choice: Choice | None, held: Residency | None
+) -> tuple[PlacementRow, ...]:
+    """The tensors with the bytes that the model needs, and where their copies lie over the system."""
+    work, book = request.workload, request.book
+    batch, context = work.batch, work.context_tokens
+    needed = {
+        "weights": book.total_weight_bytes,
+        "kv_cache": batch * book.kv_bytes_per_sequence(context),
+        "state": 0,
+        "activations": 0,
+        "reserved": 0,
+    }
+    if held is None:
+        return tuple(PlacementRow(tensor, size, {}) for tensor, size in needed.items())
+    needed["activations"] = round(held.activations(batch, context) * held.chips)
+    needed["reserved"] = held.reserved * held.chips
+    tiers: dict[str, dict[str, int]] = {tensor: {} for tensor in needed}
+    if choice:
+        shares = choice.placement.shares
+        for part in WEIGHT_PARTS:
+            _spread(tiers["weights"], held.resident[part], shares[part])
+        _spread(tiers["kv_cache"], held.resident_kv(batch, context), shares["kv"])
+        for tensor in ("activations", "reserved"):
+            _spread(tiers[tensor], needed[tensor], shares["overhead"])
+    return tuple(PlacementRow(tensor, size, tiers[tensor]) for tensor, size in needed.items())
+
+
+def _spread(tiers: dict[str, int], size: int, shares: Shares) -> None:
+    """Add whole bytes to the tiers by share; the last tier takes what rounding leaves."""
+    left = size
+    for tier, share in shares:
+        here = left if (tier, share) == shares[-1] else round(size * share)
+        left -= here
+        tiers[tier] = tiers.get(tier, 0) + here
+
+
+def _tier_rows(request: Request, rows: tuple[PlacementRow, ...]) -> tuple[TierRow, ...]:
+    """All tiers of the chips, homes or not, with what is used of each over the system."""
+    chips, usable = request.system.count, {room.tier: room.usable for room in request.rooms}
+    found = []
+    for name, tier in request.chip.memory.items():
+        rate = tier.bandwidth_bytes_per_s
+        found.append(
+            TierRow(
+                tier=name,
+                capacity_bytes=None if tier.capacity_bytes is None else tier.capacity_bytes * chips,
+                usable_bytes=int(usable.get(name, 0.0) * chips),
+                used_bytes=sum(row.tiers.get(name, 0) for row in rows),
+                bandwidth_bytes_per_s=None if rate is None else rate * chips,
+                role="home" if tier.home else tier.role,
+            )
+        )
+    return tuple(found)
+
+
+def _bottleneck(terms: Mapping[str, float]) -> str:
+    return max(terms, key=terms.__getitem__)
+
+
+def _band(name: str, value: float, factor: float) -> tuple[dict[str, float], dict[str, float]]:
+    """The low and high end of a band that divides and multiplies by a factor."""
+    return {name: value / factor}, {name: value * factor}
+
+
+def _decode(request: Request, choice: Choice) -> Decode:
+    work, step = request.workload, choice.step
+    speed = work.tokens_per_step / step.seconds
+    low, high = _band("tokens_per_s_per_user", speed, remarks.band(request, "decode"))
+    return Decode(
+        step_s=step.seconds,
+        tokens_per_s_per_user=speed,
+        tokens_per_s=speed * work.batch,
+        tokens_per_s_per_chip=speed * work.batch / request.system.count,
+        bottleneck=_bottleneck(step.terms),
+        terms_s=step.terms,
+        low=low,
+        high=high,
+    )
+
+
+def _prefill(request: Request, choice: Choice) -> Prefill:
+    work, job = request.workload, choice.job
+    one = job.prefill(1, work.prompt_tokens, choice.placement)
+    whole = one if work.batch == 1 else job.prefill(work.batch, work.prompt_tokens, choice.placement)
+    low, high = _band("time_to_first_token_s", one.seconds, remarks.band(request, "prefill"))
+    return Prefill(
+        time_to_first_token_s=one.seconds,
+        tokens_per_s=work.prompt_tokens / one.seconds,
+        batch_s=whole.seconds,
+        bottleneck=_bottleneck(one.terms),
+        terms_s=one.terms,
+        low=low,
+        high=high,
+    )
+
+
+def _latency(request: Request, choice: Choice, prefill: Prefill) -> float | None:
+    """Prefill and the decode steps over the growing context [s], by Simpson's rule."""
+    work = request.workload
+    if not work.output_tokens:
+        return None
+
+    def step_at(point: int) -> Pass:
+        context = work.prompt_tokens + work.output_tokens * point // INTERVALS
+        return choice.job.step(work, choice.placement, max(1, context))
+
+    seconds = [step_at(point).seconds for point in range(INTERVALS + 1)]
+    mean = (seconds[0] + seconds[-1] + 4 * sum(seconds[1::2]) + 2 * sum(seconds[2:-1:2])) / (3 * INTERVALS)
+    # The prefill yields the first token.
+    return prefill.time_to_first_token_s + (work.output_tokens - 1) / work.tokens_per_step * mean
+
+
+def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Prefill | None) -> Cost | None:
+    """Dollars and joules; None where there is no time to charge for."""
+    if decode is None:
+        return None
+    work, payment, chips = request.workload, request.payment, request.system.count
+    hour = usd_per_chip_hour(payment, request.chip)
+    out = usd_in = None
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
+    if hour is not None:
+        out = usd_per_million(hour, chips, decode.tokens_per_s, payment.utilization)
+        ends = _band("usd_per_million_output_tokens", out, remarks.band(request, "decode"))
+        low |= ends[0]
+        high |= ends[1]
+        if prefill:
+            rate = work.batch * work.prompt_tokens / prefill.batch_s
+            usd_in = usd_per_million(hour, chips, rate, payment.utilization)
+            ends = _band("usd_per_million_input_tokens", usd_in, remarks.band(request, "prefill"))
+            low |= ends[0]
+            high |= ends[1]
+    spent = energy(request.chip, chips, choice.job.work(work, choice.placement), decode.step_s)
+    tokens = work.batch * work.tokens_per_step
+    terms = {term: joules / tokens for term, joules in spent.terms_j.items()}
+    joules = sum(terms.values()) if terms else None
+    if joules is not None:
+        ends = _band("joules_per_output_token", joules, remarks.band(request, "decode"))
+        low |= ends[0]
+        high |= ends[1]
+    kind, date = remarks.price_evidence(request)
+    return Cost(
+        usd_per_chip_hour=hour,
+        usd_per_million_output_tokens=out,
+        usd_per_million_input_tokens=usd_in,
+        utilization=payment.utilization,
+        price_kind=kind,
+        price_date=date,
+        watts=spent.watts,
+        joules_per_output_token=joules,
+        energy_terms_j=terms,
+        low=low,
+        high=high,
+    )
+
+
+def _degrades(request: Request, choice: Choice, limits: Limits) -> tuple[Change, ...]:
+    """Where a larger batch or a longer context gets a worse verdict, on the chosen layout."""
+    work, job, verdict = request.workload, choice.job, choice.placement.verdict
+    found = []
+    for what, limit, verdict_at in (
+        ("batch", limits.max_batch, lambda n: job.place(n, work.context_tokens).verdict),
+        ("context", limits.max_context_tokens, lambda n: job.place(work.batch, n).verdict),
+    ):
+        if len(job.rooms) > 1:
+            same = largest(lambda n, at=verdict_at: at(n) == verdict)  # type: ignore[misc]
+            if same and (limit is None or same < limit):
+                worse = verdict_at(same + 1)
+                if worse != "does-not-fit":
+                    found.append(Change(what, same + 1, worse))
+        if limit is not None:
+            found.append(Change(what, limit + 1, "does-not-fit"))
+    return tuple(found)

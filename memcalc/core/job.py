@@ -1,0 +1,171 @@
+"""A job: one model on the chips of one layout, ready to be asked about batches and contexts.
+
+What does not depend on batch and context is worked out once, so that a question costs microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from memcalc.chip import Chip
+from memcalc.core.ledger import Ledger, expert_hits
+from memcalc.core.placement import ORDERS, PART_OF, PLANS, Placement, place, rooms
+from memcalc.core.residency import Residency
+from memcalc.core.timing import Pass, Timer
+from memcalc.engine import Constants, Engine
+from memcalc.workload import Layout, Workload
+
+
+class Work(NamedTuple):
+    """What one decode step does over the whole system: FLOP by format, bytes by tier and on links."""
+
+    flops: Mapping[str, float]
+    tier_bytes: Mapping[str, float]
+    network_bytes: float
+
+
+class Job:
+    """A model in given formats on `layout.chips` chips.
+
+    >>> from memcalc.readers.presets import load_chip, load_constants, load_engine, load_model
+    >>> from memcalc.core.ledger import ledger
+    >>> from memcalc.workload import Precision
+    >>> chip, engine = load_chip("h100-sxm"), load_engine("ideal")
+    >>> book = ledger(load_model("llama-3.1-8b"), Precision())
+    >>> job = Job(book, chip, load_constants(chip, engine), engine, Layout(), "bf16")
+    >>> placement = job.place(batch=1, context=8192)
+    >>> placement.verdict, round(job.decode(1, 8192, placement).seconds * 1e3, 2)
+    ('dram', 4.8)
+    """
+
+    def __init__(
+        self, book: Ledger, chip: Chip, constants: Constants, engine: Engine, layout: Layout, activations: str
+    ) -> None:
+        self.book, self.chip, self.engine, self.layout = book, chip, engine, layout
+        self.held = Residency(book, layout, chip, engine)
+        self.rooms = rooms(chip, engine)
+        self.timer = Timer(book, chip, constants, engine, layout, activations)
+
+    def micro_batch(self, batch: int) -> tuple[int, int]:
+        """Micro-batches in flight in a replica, and the sequences of one in an attention group.
+
+        A pipeline is kept busy by one micro-batch a stage. An engine that splits layers runs one
+        batch through them, stage after stage.
+        """
+        sequences = self.held.sequences(batch)
+        flights = 1 if self.engine.splits == "layers" else min(self.timer.stages, sequences)
+        return flights, -(-sequences // flights)
+
+    def place(self, batch: int, context: int) -> Placement:
+        """The fastest placement: where the orders differ each is timed, and the chip's plan goes first."""
+        if len(self.rooms) == 1:
+            return place(self.held, self.rooms, batch, context, "weights-first")
+        found: list[tuple[bool, float, Placement]] = []
+        for order in ORDERS:
+            placement = place(self.held, self.rooms, batch, context, order)
+            if not placement.fits:
+                return placement
+            planned = self.engine.ideal or placement.verdict in PLANS[self.chip.plan]
+            if any(placement.shares == other.shares for _, _, other in found):
+                continue
+            found.append((not planned, self.decode(batch, context, placement).seconds, placement))
+        return min(found, key=lambda entry: entry[:2])[2]
+
+    def decode(self, batch: int, context: int, placement: Placement, new_tokens: int = 1) -> Pass:
+        """One decode step: the time until each sequence of the batch has its next token."""
+        _, sequences = self.micro_batch(batch)
+        return self.timer.decode(sequences, context, new_tokens, placement)
+
+    def step(self, workload: Workload, placement: Placement, context: int | None = None) -> Pass:
+        """The decode step of a workload with its drafting, at its context or another."""
+        at = workload.context_tokens if context is None else context
+        verify = self.decode(workload.batch, at, placement, 1 + workload.draft_tokens)
+        layers = self.book.model.mtp_layers
+        if not workload.draft_tokens or not layers:
+            return verify
+        # A draft runs an MTP layer, which is as one of the model's own, and the head.
+        one = self.decode(workload.batch, at, placement)
+        share = workload.draft_tokens * layers / self.timer.depth
+        terms = {term: seconds + share * one.terms[term] for term, seconds in verify.terms.items()}
+        return Pass(sum(terms.values()), terms)
+
+    def prefill(self, prompts: int, tokens: int, placement: Placement) -> Pass:
+        """Prefill of `prompts` prompts of so many tokens, in chunks, spread over replicas and groups."""
+        timer, layout = self.timer, self.layout
+        per_group = self.held.sequences(prompts)
+        groups = min(layout.attention_data, -(-prompts // layout.data))
+        total = per_group * tokens
+        pairs = absorbed = 0.0
+        for cache in timer.caches:
+            absorbed += cache.decode_flops * cache.pairs(tokens)
+            pairs += cache.prefill_flops * cache.pairs(tokens)
+        if timer.spatial:
+            return self._stream(total, per_group, pairs, placement)
+        chunk = self.engine.prefill_chunk_tokens * layout.context
+        chunks = -(-total // chunk)
+        # A later chunk reads what the earlier ones of its prompt left in the cache.
+        earlier = max(0, -(-tokens // chunk) - 1) / 2
+        expand = sum(c.expand_flops for c in timer.caches) * tokens * earlier
+        kv = timer.kv_read(tokens)
+        share = per_group / chunks
+        one = timer.time(
+            total / chunks / layout.context,
+            total / chunks / layout.context * groups,
+            share,
+            share,
+            min(absorbed, pairs + expand) * share,
+            kv * share * (1.0 + earlier),
+            placement,
+        )
+        # Chunks follow each other through the stages of a pipeline, which must fill first.
+        fill = 0 if self.engine.ideal else layout.pipeline - 1
+        passes = (chunks + fill) / layout.pipeline
+        terms = {term: seconds * passes for term, seconds in one.terms.items()}
+        return Pass(sum(terms.values()), terms)
+
+    def _stream(self, tokens: int, prompts: int, pairs: float, placement: Placement) -> Pass:
+        """Prefill on a spatial chip: tokens stream through the layers, all of which work at once."""
+        timer, engine = self.timer, self.engine
+        flops = sum(op.flops_per_token for op in self.book.operators[:-1]) * tokens
+        flops += self.book.operators[-1].flops_per_token * prompts + pairs * prompts
+        chips = self.layout.tensor * self.layout.pipeline
+        peak = self.chip.compute.get(timer.formats["attention"])
+        fill = timer.floor_s
+        terms = dict.fromkeys(("compute", *("memory:" + t for t in timer.rates), "network", "latency"), 0.0)
+        if peak:
+            efficiency = 1.0 if engine.ideal else engine.prefill_compute_efficiency or 1.0
+            terms["compute"] = flops / (peak * chips * efficiency)
+            terms["latency"] = fill
+        else:
+            # No arithmetic rate is published: a token enters whenever a layer is free.
+            terms["latency"] = fill * (tokens - 1 + timer.depth) / timer.depth
+        return Pass(sum(terms.values()), terms)
+
+    def work(self, workload: Workload, placement: Placement) -> Work:
+        """What one decode step does over the system, for its energy."""
+        timer, layout, batch = self.timer, self.layout, workload.batch
+        flights, sequences = self.micro_batch(batch)
+        positions = batch * (1 + workload.draft_tokens)
+        passes = flights * layout.data * layout.context
+        flops: dict[str, float] = {}
+        tier_bytes = dict.fromkeys(timer.rates, 0.0)
+        for op in self.book.operators:
+            form = timer.formats[op.tensor]
+            flops[form] = flops.get(form, 0.0) + op.flops_per_token * positions
+            part = PART_OF[op.tensor]
+            together = sequences * (1 + workload.draft_tokens)
+            copies = layout.attention_data if part == "attention" else 1
+            share = 1.0
+            if op.experts:
+                share = expert_hits(op.experts, op.top_k, together * layout.attention_data) / op.experts
+            for tier, fraction in placement.shares[part]:
+                tier_bytes[tier] += op.stored_bytes * share * copies * fraction * passes
+        core = sum(c.decode_flops * c.tokens(workload.context_tokens) for c in timer.caches)
+        flops[timer.formats["kv"]] = flops.get(timer.formats["kv"], 0.0) + core * positions
+        readers = timer.narrow * layout.context
+        kv = batch * readers * timer.kv_read(workload.context_tokens)
+        for tier, fraction in placement.shares["kv"]:
+            tier_bytes[tier] += kv * fraction
+        sent = timer.network.per_token_bytes * positions * layout.tensor
+        return Work(flops, tier_bytes, sent)

@@ -1,0 +1,218 @@
+"""Remarks: what a report says in words, and what its figures are worth."""
+
+from __future__ import annotations
+
+from memcalc.chip import ON_CHIP, TIER_TITLES
+from memcalc.core.cost import usd_per_chip_hour
+from memcalc.core.placement import HOT_WEIGHTS
+from memcalc.core.report import Cost
+from memcalc.core.residency import Residency
+from memcalc.core.search import Choice, Request
+from memcalc.core.timing import BOUNDLESS
+from memcalc.model import KINDS, source_of
+from memcalc.units import format_bytes
+from memcalc.workload import Payment
+
+#: The band around a speed where engine and chip family have no record together.
+UNCALIBRATED_BAND = 2.0
+
+
+def calibrated(request: Request) -> bool:
+    """Whether the engine's constants rest on measurements of this chip family."""
+    engine, family = request.engine, request.chip.family
+    return engine.evidence == "calibrated" and engine.points.get(family, 0) > 0
+
+
+def band(request: Request, workflow: str) -> float:
+    """The factor around a speed that holds 80 % of measurements: the engine's, wider without record."""
+    engine = request.engine
+    factor = engine.prefill_band if workflow == "prefill" else engine.band
+    if engine.evidence == "calibrated" and not calibrated(request):
+        return UNCALIBRATED_BAND
+    return factor
+
+
+def evidence(request: Request) -> dict[str, str]:
+    """What the result and the chip's figures are worth."""
+    chip, engine = request.chip, request.engine
+    if chip.hypothetical:
+        result = "hypothetical"
+    elif engine.evidence == "calibrated" and not calibrated(request):
+        result = "estimate"
+    else:
+        result = engine.evidence
+    kinds = []
+    figures = [f"memory.{name}.{key}" for name, _ in chip.homes for key in ("capacity_bytes", "bandwidth_bytes_per_s")]
+    for figure in (*figures, "compute", "layer_floor"):
+        found = source_of(chip.sources, figure)
+        if found:
+            kinds.append(found.kind)
+    weakest = max(kinds, key=KINDS.index, default="estimate")
+    return {"decode": result, "chip": "estimate" if chip.hypothetical else weakest}
+
+
+def not_modeled(request: Request) -> tuple[str, ...]:
+    """What the time leaves out."""
+    left = ["queueing", "prefix cache"]
+    if any(group.feed_forward.experts for group in request.model.layers):
+        left.append("expert imbalance")
+    if request.workload.draft_tokens and not request.model.mtp_layers:
+        left.append("the draft model's own time and memory")
+    if request.chip.execution == "spatial" and request.system.count > 1:
+        left.append("latency between chips beyond the layer floor")
+    if request.engine.ideal:
+        left += ["network", "latency", "reserved memory"]
+    return tuple(left)
+
+
+def price_name(payment: Payment) -> str:
+    """The name of the price scenario, or how else the price was found."""
+    if payment.usd_per_chip_hour is not None:
+        return "given"
+    if payment.usd_per_chip is not None:
+        return "owned"
+    return payment.scenario.name if payment.scenario else "none"
+
+
+def price_evidence(request: Request) -> tuple[str | None, str | None]:
+    """Kind and date of the price; None where it was given or there is none."""
+    scenario = request.payment.scenario
+    if scenario is None or price_name(request.payment) != scenario.name:
+        return None, None
+    if request.chip.name not in scenario.usd_per_chip_hour:
+        return None, None
+    return scenario.kind, scenario.date
+
+
+def unknown_figures(request: Request, choice: Choice) -> tuple[str, ...]:
+    """Figures without which no time can be given. A spatial chip's layer floor holds without any."""
+    if choice.job.timer.spatial and request.chip.layer_floor:
+        return ()
+    return tuple(_unknown(choice))
+
+
+def _unknown(choice: Choice) -> list[str]:
+    timer = choice.job.timer
+    found = [f"compute.{form}" for form in timer.unknown_compute]
+    found += [f"memory.{tier}.bandwidth_bytes_per_s" for tier in timer.unknown_tiers(choice.placement)]
+    if timer.network.missing:
+        found.append(timer.network.missing)
+    return found
+
+
+def tier_title(tier: str) -> str:
+    """How a person reads the name of a tier."""
+    return TIER_TITLES.get(tier, tier)
+
+
+def chips_title(request: Request) -> str:
+    """The system in words.
+
+    >>> from memcalc.api import request
+    >>> chips_title(request("llama-3.1-8b", chip="h100-sxm", chips=8))
+    '8 × H100 SXM'
+    """
+    return f"{request.system.count} × {request.chip.title}"
+
+
+def reason(request: Request, choice: Choice | None, held: Residency | None) -> str:
+    """Why the verdict is what it is, with the bytes that decide it."""
+    work, book = request.workload, request.book
+    weights = format_bytes(book.total_weight_bytes)
+    kv = format_bytes(work.batch * book.kv_bytes_per_sequence(work.context_tokens))
+    if choice:
+        tiers = [room for room in request.rooms if choice.placement.used.get(room.tier)]
+        usable = " and ".join(
+            f"{format_bytes(room.usable * request.system.count)} usable in {tier_title(room.tier)}"
+            for room in tiers
+        )
+        return f"weights {weights} and KV cache {kv}; {usable}"
+    chip = request.chip
+    if request.other_model and chip.hardwired:
+        return f"the masks of {chip.title} hold {chip.hardwired.model}, not {request.model.name}"
+    if held is None:
+        return f"no layout divides {request.model.name} over {chips_title(request)}"
+    need = held.needed(work.batch, work.context_tokens) * held.chips
+    usable_bytes = sum(room.usable for room in request.rooms) * held.chips
+    where = " and ".join(tier_title(room.tier) for room in request.rooms) or "memory"
+    have = "has" if held.chips == 1 else "have"
+    return (
+        f"needs {format_bytes(need)} (weights {weights}, KV cache {kv}), "
+        f"{chips_title(request)} {have} {format_bytes(usable_bytes)} usable in {where}"
+    )
+
+
+def why(request: Request, choice: Choice) -> str:
+    """Why the bytes lie where they lie, by reads per stored byte; empty with a single tier."""
+    places = [room for room in request.rooms if choice.placement.used.get(room.tier)]
+    if len(places) < 2:
+        return ""
+    job, work = choice.job, request.workload
+    flights, sequences = job.micro_batch(work.batch)
+    order = choice.placement.order
+    fast = tier_title(places[0].tier)
+    hit = [op for op in request.book.operators if op.experts]
+    text = {
+        "weights-first": f"{fast} takes weights first: each byte is read {flights} times a step, the KV cache once",
+        "kv-first": f"{fast} takes the KV cache first",
+        "kv-before-experts": f"{fast} takes the KV cache before experts",
+    }[order]
+    if flights == 1 and order == "weights-first":
+        text = f"{fast} takes weights first: a byte of either is read once a step, but weights do not grow"
+    if hit and order == "kv-before-experts":
+        share = 1.0 - (1.0 - hit[0].top_k / hit[0].experts) ** sequences
+        text += f": a byte of it is read once a step, an expert's {flights * share:.2f} times"
+    return text
+
+
+def warnings(
+    request: Request, choice: Choice | None, cost: Cost | None, unknown: tuple[str, ...]
+) -> tuple[str, ...]:
+    """All that a reader should know before he trusts the figures."""
+    chip, work, model = request.chip, request.workload, request.model
+    said = list(request.notes)
+    if chip.hypothetical:
+        said.append(f"hypothetical: {chip.name}'s maker has published no figure; all are an archetype's")
+    limit = model.context_limit_tokens
+    if limit and work.context_tokens > limit:
+        said.append(f"context {work.context_tokens} is beyond the {limit} tokens that {model.name} was made for")
+    if not choice:
+        return tuple(said)
+    timer = choice.job.timer
+    if unknown:
+        said.append(f"no times: {', '.join(unknown)} of {chip.name} is unknown")
+    else:
+        said += [f"{figure} of {chip.name} is unknown: its term is left out" for figure in _unknown(choice)]
+    said += _format_warnings(request, timer.formats)
+    floor = chip.layer_floor
+    if floor and not request.engine.ideal and not unknown:
+        said.append(f"the layer floor of {chip.name} rests on {floor.rests_on}")
+        if work.batch > 1:
+            said.append("throughput assumes that micro-batches fill the machine (batch / step), unvalidated")
+    for name, tier in chip.memory.items():
+        source = source_of(chip.sources, f"memory.{name}.capacity_bytes")
+        if tier.home and source and source.kind == "estimate" and not chip.hypothetical:
+            said.append(f"capacity of the {tier_title(name)} of {chip.name}: {source.source}")
+    scenario = request.payment.scenario
+    if cost and scenario and price_name(request.payment) == scenario.name and chip.name in scenario.placeholders:
+        said.append(f"the price of {chip.name} in {scenario.name} is a placeholder of its source")
+    if cost and cost.usd_per_chip_hour is None and usd_per_chip_hour(request.payment, chip) is None:
+        if request.payment.usd_per_chip is not None:
+            said.append(f"no cost of owning: the power of {chip.name} is unknown")
+    if cost and cost.watts is None:
+        said.append(f"no energy: the power of {chip.name} is unknown")
+    return tuple(dict.fromkeys(said))
+
+
+def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
+    """Say where weights of one format meet math in a wider one."""
+    book = request.book
+    said = []
+    for tensor in ("attention", "dense", "experts"):
+        stored = book.formats[tensor].main
+        if not book.weight_bytes[tensor] or stored.weight_only:
+            continue
+        ran = formats.get(tensor)
+        if ran and ran != stored.element and f"compute.{ran}" and request.chip.compute:
+            said.append(f"{stored.name} weights meet {ran} math on {request.chip.name}")
+    return said

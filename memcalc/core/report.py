@@ -1,0 +1,236 @@
+"""The report: one answer, self-contained, every number with its terms, as the JSON contract has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from memcalc.workload import Precision
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model: parameters without MTP layers, and those that one token uses."""
+
+    name: str
+    source: str
+    parameters: int
+    active_parameters: int
+    vision_parameters: int
+    mtp_parameters: int
+    layers: int
+    context_limit_tokens: int | None
+
+
+@dataclass(frozen=True)
+class SystemFacts:
+    """The chips. `hypothetical` ones have figures that no maker published."""
+
+    name: str
+    title: str
+    chip: str
+    chips: int
+    source: str
+    hypothetical: bool
+
+
+@dataclass(frozen=True)
+class WorkloadFacts:
+    """What was asked, resolved to integers."""
+
+    workflow: str
+    batch: int
+    context_tokens: int
+    prompt_tokens: int
+    output_tokens: int
+    draft_tokens: int
+    acceptance: float | None
+
+
+@dataclass(frozen=True)
+class LayoutFacts:
+    """The degrees of parallelism. `spatial`: the layers lie side by side over all chips of a replica."""
+
+    tensor_parallel: int
+    pipeline_parallel: int
+    expert_parallel: int
+    data_parallel: int
+    context_parallel: int
+    attention_data_parallel: int
+    spatial: bool
+
+
+@dataclass(frozen=True)
+class PlacementRow:
+    """A tensor: `bytes` without copies, and where its copies are resident over the system [B]."""
+
+    tensor: str
+    bytes: int
+    tiers: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """The KV cache as the model needs it, and as the engine reserves it; `replication` is copies."""
+
+    bytes_per_token: int
+    bytes_per_sequence: int
+    state_bytes_per_sequence: int
+    engine_reserved_bytes_per_sequence: int
+    replication: float
+
+
+@dataclass(frozen=True)
+class TierRow:
+    """A memory tier over the whole system; `bandwidth_bytes_per_s` is nominal, None where unknown."""
+
+    tier: str
+    capacity_bytes: int | None
+    usable_bytes: int
+    used_bytes: int
+    bandwidth_bytes_per_s: float | None
+    role: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What memory alone allows, each with the rest of the request held; None where endless or never."""
+
+    max_batch: int | None
+    max_context_tokens: int | None
+    min_chips: int | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """The first value of `what` at which the verdict becomes a worse one."""
+
+    what: str
+    value: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Decode:
+    """A decode step. `terms_s` are exposed times that add up to `step_s`; low and high are its band."""
+
+    step_s: float
+    tokens_per_s_per_user: float
+    tokens_per_s: float
+    tokens_per_s_per_chip: float
+    bottleneck: str
+    terms_s: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Prefill of one prompt alone on the system; `batch_s` is for the prompts of the whole batch."""
+
+    time_to_first_token_s: float
+    tokens_per_s: float
+    batch_s: float
+    bottleneck: str
+    terms_s: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RequestTime:
+    """From the prompt to the last generated token, over the growing context [s]; None without output."""
+
+    latency_s: float | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars and joules. `energy_terms_j` add up to `joules_per_output_token`; None where unknown."""
+
+    usd_per_chip_hour: float | None
+    usd_per_million_output_tokens: float | None
+    usd_per_million_input_tokens: float | None
+    utilization: float
+    price_kind: str | None
+    price_date: str | None
+    watts: float | None
+    joules_per_output_token: float | None
+    energy_terms_j: Mapping[str, float]
+    low: Mapping[str, float]
+    high: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What +10 % (`change`) of a figure would change in the speed, as a fraction."""
+
+    figure: str
+    change: float
+    tokens_per_s_per_user: float
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Options that make a request fit, and how it then fits."""
+
+    options: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer to one request. Where it does not fit, decode, prefill, request and cost are None.
+
+    The keys and units are those of the JSON output; `to_dict` gives exactly that.
+    """
+
+    schema_version: int
+    memcalc_version: str
+    command: str
+    model: ModelFacts
+    system: SystemFacts
+    workload: WorkloadFacts
+    precision: Precision
+    engine: str
+    prices: str
+    layout: LayoutFacts | None
+    fits: bool
+    verdict: str
+    reason: str
+    placement: tuple[PlacementRow, ...]
+    kv_cache: KvCache
+    tiers: tuple[TierRow, ...]
+    limits: Limits
+    decode: Decode | None
+    prefill: Prefill | None
+    request: RequestTime | None
+    cost: Cost | None
+    evidence: Mapping[str, str]
+    not_modeled: tuple[str, ...]
+    warnings: tuple[str, ...]
+    degrades_at: tuple[Change, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+    why: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as the JSON contract has it: plain dictionaries, lists, numbers and None."""
+        plain: dict[str, Any] = _plain(self)
+        # The contract lists remedies as option strings; how each then fits stands beside them.
+        plain["remedy_outcomes"] = [remedy.outcome for remedy in self.remedies]
+        plain["remedies"] = [remedy.options for remedy in self.remedies]
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    return value

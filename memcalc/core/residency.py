@@ -1,0 +1,148 @@
+"""Residency: the bytes that each chip holds under a layout, and how far batch and context can grow.
+
+Weights come in four parts by how often a step reads them: `attention` (with the head) and `ffn` (dense,
+shared, router) in every step, `experts` in part, `cold` (embedding rows, vision) hardly at all. KV
+bytes are as the engine reserves them: whole pages, and windows with their slack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+
+from memcalc.chip import Chip
+from memcalc.core.ledger import Ledger
+from memcalc.engine import Engine
+from memcalc.workload import Layout
+
+#: The parts of the weights, in the order in which they are placed where nothing else decides.
+WEIGHT_PARTS = ("attention", "ffn", "experts", "cold")
+#: No context or batch in use comes near: a search that passes it has no end.
+ENDLESS = 2**40
+
+
+class Residency:
+    """What the fullest chip holds (`parts`), and what the whole system holds (`resident`).
+
+    On a spatial chip all is pooled: layers, and the caches that belong to them, are spread evenly.
+    """
+
+    __slots__ = ("_caches", "_chunk", "_groups", "_page", "_row", "_slack", "_token", "chips", "fixed",
+                 "layout", "parts", "reserved", "resident")  # fmt: skip
+
+    def __init__(self, book: Ledger, layout: Layout, chip: Chip, engine: Engine) -> None:
+        model, stored = book.model, book.weight_bytes
+        stages, tensor, groups = layout.pipeline, layout.tensor, layout.attention_data
+        attention, head = stored["attention"], stored["head"]
+        ffn = stored["dense"] + stored["shared"] + stored["router"] + book.mtp_bytes
+        cold = stored["embedding"] + stored["vision"]
+        spatial = chip.execution == "spatial"
+        # A tied table is needed at both ends of a pipeline.
+        copy = stored["embedding"] if model.tied_embeddings and stages > 1 and not spatial else 0
+        self.layout, self.chips = layout, layout.chips
+        replicas = layout.data * layout.context
+        self.resident = {
+            "attention": replicas * groups * (attention + head),
+            "ffn": replicas * ffn,
+            "experts": replicas * stored["experts"],
+            "cold": replicas * groups * (cold + copy),
+        }
+        if spatial:
+            share, copies = 1.0 / (stages * tensor), False
+            self.parts = {part: size / self.chips for part, size in self.resident.items()}
+        else:
+            # The fullest stage has ceil(L/p) layers; the ends add the embedding or the head.
+            stage, copies = -(-model.depth // stages) / model.depth, True
+            share = stage / (tensor * layout.context)
+            ends = cold + head if stages == 1 else max(cold, head + copy)
+            first = stages == 1 or cold >= head + copy
+            in_head = head if stages == 1 or not first else 0
+            self.parts = {
+                "attention": (stage * attention + in_head) / tensor,
+                "ffn": stage * ffn / (tensor * groups),
+                "experts": stage * stored["experts"] / (tensor * groups),
+                "cold": (ends - in_head) / tensor,
+            }
+        linked = engine.reserved_bytes_per_linked_chip
+        self.reserved = linked if linked and self.chips > 1 else engine.reserved_bytes_per_chip
+        self._page, self._slack = engine.page_tokens, engine.window_slack_tokens
+        self._groups = layout.data * groups
+        self._caches = [
+            (c.bytes_per_token, c.window, max(1.0, tensor / c.shards) if copies else 1.0, share)
+            for c in book.caches
+        ]
+        # Alive in one layer: bf16 activations of a chunk of prefill, fp32 logits of each sequence.
+        widest = max(
+            f.matrices * (f.width * max(1, f.top_k) + f.shared_width)
+            for f in (group.feed_forward for group in model.layers)
+        )
+        self._chunk = engine.prefill_chunk_tokens
+        self._token = 2.0 * (2 * model.width + widest / (tensor * groups))
+        self._row = 4 * model.vocabulary / tensor
+        if spatial:
+            self._token = 2.0 * (2 * model.width + widest) / self.chips
+            self._row = 4 * model.vocabulary / self.chips
+        if engine.ideal:
+            self._token = self._row = 0.0
+        self.fixed = sum(self.parts.values()) + self.reserved
+
+    def sequences(self, batch: int) -> int:
+        """Sequences of the fullest attention group."""
+        return -(-batch // self._groups)
+
+    def paged_kv(self, context: int) -> int:
+        """Bytes that the engine reserves for one sequence over all layers, without copies."""
+        total, page = 0, self._page
+        for size, window, _, _ in self._caches:
+            tokens = context if window is None else min(context, window + self._slack)
+            total += -(-tokens // page) * page * size
+        return total
+
+    def kv(self, batch: int, context: int) -> float:
+        """Bytes of caches on the fullest chip, copies and paging included."""
+        total, page = 0.0, self._page
+        for size, window, copies, share in self._caches:
+            tokens = context if window is None else min(context, window + self._slack)
+            total += -(-tokens // page) * page * size * copies * share
+        return self.sequences(batch) * total
+
+    def resident_kv(self, batch: int, context: int) -> int:
+        """Bytes of all caches over the system, copies and paging included."""
+        total, page = 0.0, self._page
+        for size, window, copies, _ in self._caches:
+            tokens = context if window is None else min(context, window + self._slack)
+            total += -(-tokens // page) * page * size * copies
+        return round(batch * total)
+
+    def activations(self, batch: int, context: int) -> float:
+        """Bytes of activations on one chip: a prefill chunk (or the batch) in one layer, and logits."""
+        sequences = self.sequences(batch)
+        return max(min(self._chunk, context), sequences) * self._token + sequences * self._row
+
+    def needed(self, batch: int, context: int) -> float:
+        """Bytes that the fullest chip holds."""
+        return self.fixed + self.kv(batch, context) + self.activations(batch, context)
+
+
+def largest(fits: Callable[[int], bool]) -> int | None:
+    """The largest n that fits, for a condition that holds up to a point; 0 if none, None if endless.
+
+    >>> largest(lambda n: n * n <= 50)
+    7
+    """
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, high * 2
+        if high > ENDLESS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def fewest(bytes_needed: float, bytes_per_chip: float) -> int:
+    """A lower bound of the chips that hold so many bytes."""
+    return max(1, ceil(bytes_needed / bytes_per_chip)) if bytes_per_chip else ENDLESS

@@ -1,0 +1,189 @@
+"""The search: the layout of a request, the fewest chips that hold it, how far batch and context can grow.
+
+A request is asked of memory first, which costs little; only layouts that fit are timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from memcalc.chip import ON_CHIP, Chip, System
+from memcalc.core.job import Job
+from memcalc.core.layout import Given, layouts
+from memcalc.core.ledger import Ledger, ledger
+from memcalc.core.placement import PLANS, Placement, Room, capacity, on_chip_need, rooms
+from memcalc.core.residency import Residency, fewest, largest
+from memcalc.core.timing import Pass
+from memcalc.engine import Constants, Engine
+from memcalc.model import Model
+from memcalc.precision import default_activations
+from memcalc.workload import Payment, Precision, Workload
+
+#: Where a chip's preset names no largest system, the search for the fewest chips ends here.
+MOST_CHIPS = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question, all words resolved. `constants` are those of the engine on the chip's family.
+
+    `notes` are warnings from resolving the words; they go into the report.
+    """
+
+    model: Model
+    system: System
+    engine: Engine
+    constants: Constants
+    workload: Workload = field(default_factory=Workload)
+    precision: Precision = field(default_factory=Precision)
+    payment: Payment = field(default_factory=Payment)
+    given: Given = field(default_factory=Given)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def chip(self) -> Chip:
+        """The chip of the system."""
+        return self.system.chip
+
+    def on(self, chips: int) -> Request:
+        """The same question on another number of chips."""
+        return replace(self, system=replace(self.system, count=chips))
+
+    @cached_property
+    def book(self) -> Ledger:
+        """The ledger of the model in the requested formats."""
+        drafting = self.workload.draft_tokens > 0 and self.model.mtp_layers > 0
+        return ledger(self.model, self.precision, mtp=drafting)
+
+    @cached_property
+    def rooms(self) -> tuple[Room, ...]:
+        """The tiers where tensors may live."""
+        return rooms(self.chip, self.engine)
+
+    @property
+    def activations(self) -> str:
+        """The format of activations, asked for or usual for such weights on the chip."""
+        formats = self.book.formats
+        main = formats["experts" if self.book.weight_bytes["experts"] else "dense"].main
+        return self.precision.activations or default_activations(main, self.chip.compute)
+
+    @property
+    def other_model(self) -> bool:
+        """Whether the chip's masks hold another model."""
+        wired = self.chip.hardwired
+        return wired is not None and wired.model not in (self.model.name, *self.model.aliases)
+
+
+class Choice(NamedTuple):
+    """A layout that was chosen, where its bytes live, and its decode step."""
+
+    job: Job
+    placement: Placement
+    step: Pass
+
+
+def held_by(request: Request, chips: int) -> list[Residency]:
+    """What the chips would hold, for each possible layout."""
+    ways = layouts(request.model, request.chip, request.engine, chips, request.given)
+    return [Residency(request.book, layout, request.chip, request.engine) for layout in ways]
+
+
+def fits(held: Residency, places: tuple[Room, ...], batch: int, context: int) -> bool:
+    """Whether all tiers of the fullest chip together hold its bytes."""
+    weights = sum(held.parts.values())
+    return held.needed(batch, context) <= capacity(places, weights)
+
+
+def in_plan(held: Residency, request: Request) -> bool:
+    """Whether the bytes can lie as the chip's plan wants them."""
+    batch, context = request.workload.batch, request.workload.context_tokens
+    places, plan = request.rooms, request.chip.plan
+    if not fits(held, places, batch, context):
+        return False
+    weights = sum(held.parts.values())
+    if plan == "dram":
+        own = tuple(room.tier for room in places if room.tier not in ("host", "flash"))
+        return held.needed(batch, context) <= capacity(places, weights, own)
+    return on_chip_need(held, plan, batch, context) <= capacity(places, weights, ON_CHIP)
+
+
+def choose(request: Request) -> Choice | None:
+    """The fastest layout that fits, in the chip's plan if any is; None where nothing fits."""
+    if request.other_model:
+        return None
+    work, chip = request.workload, request.chip
+    batch, context = work.batch, work.context_tokens
+    ways = [h for h in held_by(request, request.system.count) if fits(h, request.rooms, batch, context)]
+    busy = [h for h in ways if h.layout.data * h.layout.attention_data <= batch]
+    best: tuple[bool, float] | None = None
+    choice = None
+    for held in busy or ways:
+        job = Job(request.book, chip, request.constants, request.engine, held.layout, request.activations)
+        placement = job.place(batch, context)
+        step = job.step(work, placement)
+        planned = request.engine.ideal or placement.verdict in PLANS[chip.plan]
+        rank = (not planned, step.seconds)
+        if best is None or rank < best:
+            best, choice = rank, Choice(job, placement, step)
+    return choice
+
+
+def nearest(request: Request) -> Residency | None:
+    """The layout that needs the least of each chip: what a request that does not fit is measured by."""
+    batch, context = request.workload.batch, request.workload.context_tokens
+    ways = held_by(request, request.system.count)
+    return min(ways, key=lambda held: held.needed(batch, context), default=None)
+
+
+def max_batch(request: Request) -> int | None:
+    """The largest batch that memory holds at this context, over all layouts; None where endless."""
+    context = request.workload.context_tokens
+    return _largest(request, lambda held, n: fits(held, request.rooms, n, context))
+
+
+def max_context(request: Request) -> int | None:
+    """The longest context that memory holds at this batch, over all layouts; None where endless."""
+    batch = request.workload.batch
+    return _largest(request, lambda held, n: fits(held, request.rooms, batch, n))
+
+
+def _largest(request: Request, holds: Callable[[Residency, int], bool]) -> int | None:
+    if request.other_model:
+        return 0
+    ways = held_by(request, request.system.count)
+
+    def any_holds(number: int) -> bool:
+        for place, held in enumerate(ways):
+            if holds(held, number):
+                ways.insert(0, ways.pop(place))  # it will likely hold the next number too
+                return True
+        return False
+
+    return largest(any_holds)
+
+
+def min_chips(request: Request, *, planned: bool = False) -> int | None:
+    """The fewest chips that hold the request, in the chip's plan if `planned`; None where none do."""
+    if request.other_model:
+        return None
+    batch, context, chip = request.workload.batch, request.workload.context_tokens, request.chip
+    most = chip.largest_system_chips or MOST_CHIPS
+
+    def holds(chips: int) -> bool:
+        ways = held_by(request, chips)
+        if planned:
+            return any(in_plan(held, request) for held in ways)
+        return any(fits(held, request.rooms, batch, context) for held in ways)
+
+    if chip.execution == "spatial" and not request.given.data:
+        # All chips are one pool, so more always hold more.
+        if not holds(most):
+            return None
+        return most - (largest(lambda fewer: fewer < most and holds(most - fewer)) or 0)
+    bytes_at_least = request.book.total_weight_bytes
+    bytes_at_least += batch * request.book.kv_bytes_per_sequence(context)
+    start = fewest(bytes_at_least, capacity(request.rooms, bytes_at_least))
+    return next((chips for chips in range(start, most + 1) if holds(chips)), None)

@@ -1,0 +1,254 @@
+"""Timing: how long one pass through the model takes, term by term.
+
+A pass is a decode step (a token, or a few drafts, of each sequence) or a chunk of prefill. Operator by
+operator it takes compute c and memory b, which an engine overlaps as sqrt(c^2 + b^2) (credited c^2 : b^2)
+or as the larger of the two. Time-shared chips add up operators, collectives and a floor per layer. On
+spatial chips each layer has units of its own: a pass takes the larger of work and floor.
+
+Letters: M tokens in a pass, L layers, D model width, t chips that work on a layer at a time, E experts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from memcalc.chip import Chip
+from memcalc.core.ledger import Ledger, Operator
+from memcalc.core.network import NO_NETWORK, network
+from memcalc.core.placement import PART_OF, Placement
+from memcalc.engine import Constants, Engine
+from memcalc.precision import format_named, math_format
+from memcalc.workload import Layout
+
+#: With so few tokens a product is a matrix-vector product: weights are expanded on the vector units.
+VECTOR_TOKENS = 8
+#: Below so many tokens the matrix units run no better.
+LEAST_TILE = 32.0
+#: Vector operations to use a weight as it is (multiply, add); 8-bit formats expand at 0.6 of 4-bit ones.
+PLAIN_OPS, BYTE_FORMAT_SHARE = 2.0, 0.6
+#: Stands for a rate that is unknown or beyond measure: its term vanishes.
+BOUNDLESS = float("inf")
+
+
+class Pass(NamedTuple):
+    """The time of a pass by term. `terms` add up to `seconds`; they are exposed time."""
+
+    seconds: float
+    terms: dict[str, float]
+
+
+class _Rated(NamedTuple):
+    """An operator on the chips that share it: seconds a token, and bytes of one chip."""
+
+    part: str
+    token_s: float
+    vector_s: float
+    bytes: float
+    hit: float  # k/E, 0 where all weights are read
+
+
+class Timer:
+    """Times passes of one model on one chip type, engine and layout.
+
+    `formats` maps each tensor class to the format its math runs in; `unknown_compute` names those of
+    them that the chip's preset lacks.
+    """
+
+    def __init__(
+        self, book: Ledger, chip: Chip, constants: Constants, engine: Engine, layout: Layout, activations: str
+    ) -> None:
+        model = book.model
+        self.chip, self.engine, self.constants, self.layout = chip, engine, constants, layout
+        self.spatial = chip.execution == "spatial"
+        self.depth = model.depth
+        # On a spatial chip the layers lie side by side, so each has 1/L of all chips.
+        replica = layout.tensor * layout.pipeline
+        self.stages = self.depth if self.spatial else layout.pipeline
+        self.narrow = replica / self.depth if self.spatial else float(layout.tensor)
+        self.wide = self.narrow * layout.attention_data
+        self.formats: dict[str, str] = {}
+        self.unknown_compute: list[str] = []
+        self._operators = tuple(self._rate(op, activations) for op in book.operators)
+        self._head = self._operators[-1]
+
+        wider = activations if activations in ("fp32", "fp16", "int8", "int4") else "bf16"
+        self.formats["kv"], peak = self._peak(wider, wider)
+        self._core_rate = (
+            peak * constants.compute_efficiency * constants.attention_efficiency * self.narrow * layout.context
+        )
+        self.core_bytes = [
+            c.bytes_per_token
+            * (1.0 if self.spatial else max(1.0, layout.tensor / c.shards))
+            / (self.narrow * layout.context)
+            for c in book.caches
+        ]
+        self.caches = book.caches
+
+        moe = sum(g.count for g in model.layers if g.feed_forward.experts)
+        top_k = max(g.feed_forward.top_k for g in model.layers)
+        self.network = NO_NETWORK
+        if not engine.ideal:
+            self.network = network(chip, constants, layout, model.width, self.depth, moe, top_k)
+        floor = None if engine.ideal else chip.layer_floor
+        self.floor_s = self.depth * constants.layer_s
+        if floor:
+            self.floor_s += self.depth * (floor.base_s + floor.per_1024_width_s * model.width / 1024)
+            self.floor_s += moe * floor.moe_s
+        self.rates = {name: self._tier_rates(name) for name, _ in chip.homes}
+        # Unfused elementwise operators pass through the chip's main memory: the first that is not on the die.
+        off_die = [name for name in self.rates if name not in ("rom", "sram")]
+        self._elementwise = f"memory:{off_die[0]}" if off_die else ""
+        self._elementwise_s = 0.0
+        if off_die:
+            traffic = model.width * self.depth * constants.activation_bytes
+            self._elementwise_s = traffic / self.rates[off_die[0]][0]
+
+    def _peak(self, weights: str, activations: str) -> tuple[str, float]:
+        """The format that the math runs in and its peak FLOP/s on one chip."""
+        name = math_format(format_named(weights), activations, self.chip.compute)
+        if name is None:
+            if activations not in self.unknown_compute:
+                self.unknown_compute.append(activations)
+            return activations, BOUNDLESS
+        return name, self.chip.compute[name]
+
+    def _rate(self, op: Operator, activations: str) -> _Rated:
+        """Seconds and bytes of an operator on one of the chips that share it."""
+        part = PART_OF[op.tensor]
+        chips = self.narrow if part == "attention" else self.wide
+        constants, form = self.constants, op.format
+        self.formats[op.tensor], peak = self._peak(form.name, activations)
+        efficiency = constants.compute_efficiency
+        efficiency *= constants.weight_only_efficiency if form.weight_only else 1.0
+        vector_s, vector_peak = 0.0, self.chip.compute.get("fp32")
+        if vector_peak and constants.unpack_ops:
+            ops = {
+                "none": PLAIN_OPS,
+                "8-bit": BYTE_FORMAT_SHARE * constants.unpack_ops,
+                "4-bit": constants.unpack_ops,
+                "k-quant": constants.unpack_ops * constants.k_quant_factor,
+            }[form.unpacking]
+            vector_s = op.elements * ops / vector_peak / chips
+        return _Rated(
+            part,
+            op.flops_per_token / (efficiency * peak * chips),
+            vector_s,
+            op.stored_bytes / chips,
+            op.top_k / op.experts if op.experts else 0.0,
+        )
+
+    def _tier_rates(self, name: str) -> tuple[float, float]:
+        """Bytes/s that one chip draws from a tier: weights, and KV cache. Unknown ones are boundless."""
+        tier = self.chip.memory[name]
+        rate = tier.bandwidth_bytes_per_s
+        if not self.engine.ideal:
+            if tier.effective_bytes_per_s is not None:
+                rate = tier.effective_bytes_per_s
+            elif rate is not None:
+                rate *= self.constants.memory_efficiency
+        if rate is None:
+            return BOUNDLESS, BOUNDLESS
+        return rate, rate * self.constants.kv_efficiency
+
+    def unknown_tiers(self, placement: Placement) -> list[str]:
+        """Tiers that a pass reads although their bandwidth is unknown. ROM takes no time of its own."""
+        read = {t for part in ("attention", "ffn", "experts", "kv") for t, _ in placement.shares[part]}
+        return [t for t in self.rates if t in read and t != "rom" and self.rates[t][0] == BOUNDLESS]
+
+    def kv_read(self, context: int) -> float:
+        """Bytes of one sequence's cache that each of its chips reads in a step, over all layers."""
+        read = 0.0
+        for cache, size in zip(self.caches, self.core_bytes, strict=True):
+            read += size * cache.tokens(context)
+        return read
+
+    def decode(self, sequences: int, context: int, new_tokens: int, placement: Placement) -> Pass:
+        """One step of `sequences` in each attention group, at `context`, `new_tokens` positions each."""
+        kv, pairs = self.kv_read(context), 0.0
+        for cache in self.caches:
+            pairs += cache.decode_flops * cache.tokens(context)
+        positions = sequences * new_tokens
+        return self.time(positions, positions * self.layout.attention_data, positions, sequences,
+                         pairs * positions, kv * sequences, placement)  # fmt: skip
+
+    def time(
+        self,
+        tokens: float,
+        wide_tokens: float,
+        rows: float,
+        sequences: float,
+        core_flops: float,
+        kv_bytes: float,
+        placement: Placement,
+    ) -> Pass:
+        """One pass of `tokens` in an attention group and `wide_tokens` over all groups.
+
+        `rows` go through the head, `sequences` take part in the group, `core_flops` are the attention
+        core's over the group, `kv_bytes` what the fullest chip reads of the cache.
+        """
+        constants = self.constants
+        shares, rates, square = placement.shares, self.rates, self.engine.combine != "max"
+        slowness = {part: [(t, f / rates[t][0]) for t, f in shares[part]] for part in ("attention", "ffn", "experts")}
+        memory = dict.fromkeys(rates, 0.0)
+        compute = 0.0
+        saturation = constants.saturation_tokens
+        for op in self._operators:
+            part = op.part
+            count = rows if op is self._head else tokens if part == "attention" else wide_tokens
+            share, tile = 1.0, count
+            if op.hit:
+                share = 1.0 - (1.0 - op.hit) ** count
+                tile = count * op.hit / share if share else 0.0
+            c = op.token_s * count * (1.0 + saturation / (tile if tile > LEAST_TILE else LEAST_TILE))
+            if count <= VECTOR_TOKENS and op.vector_s * share > c:
+                c = op.vector_s * share
+            size = op.bytes * share
+            b = 0.0
+            for _, slow in slowness[part]:
+                b += size * slow
+            credit = 1.0
+            if square and b > 0.0 and c > 0.0:
+                whole = (c * c + b * b) ** 0.5
+                compute += c * c / whole
+                credit = b / whole
+            elif c > b:
+                compute += c
+                continue
+            for tier, slow in slowness[part]:
+                memory[tier] += size * slow * credit
+        c = core_flops / self._core_rate
+        reads = [(t, kv_bytes * f / rates[t][1]) for t, f in shares["kv"]]
+        b = sum(seconds for _, seconds in reads)
+        if square and b > 0.0 and c > 0.0:
+            whole = (c * c + b * b) ** 0.5
+            compute += c * c / whole
+            for tier, seconds in reads:
+                memory[tier] += seconds * b / whole
+        elif c > b:
+            compute += c
+        else:
+            for tier, seconds in reads:
+                memory[tier] += seconds
+        return self._add_up(compute, memory, tokens, sequences)
+
+    def _add_up(self, compute: float, memory: dict[str, float], tokens: float, sequences: float) -> Pass:
+        """Overlap of tiers, floors and collectives: from work to exposed time."""
+        overlap = 1.0 if self.engine.ideal else self.chip.tier_overlap
+        if overlap:
+            longest = max(memory, key=memory.__getitem__)
+            memory = {t: s if t == longest else (1.0 - overlap) * s for t, s in memory.items()}
+        terms = {"compute": compute}
+        for tier, seconds in memory.items():
+            terms["memory:" + tier] = seconds
+        network = self.network.seconds + self.network.per_token_s * tokens
+        latency = self.floor_s + self.constants.sequence_s * sequences
+        if self.spatial:
+            if latency >= sum(terms.values()):
+                terms = dict.fromkeys(terms, 0.0)
+            else:
+                latency = 0.0
+        elif self._elementwise_s:
+            terms[self._elementwise] += self._elementwise_s * tokens
+        terms["network"] = network
+        terms["latency"] = latency
+        return Pass(sum(terms.values()), terms)

@@ -1,0 +1,126 @@
+"""Changing one figure of a chip or an engine by its dotted path, as `--set` and what-if studies do.
+
+The unit stands in the name of the figure, so text is read accordingly: `memory.hbm.bandwidth_bytes_per_s`
+takes `4.8TB/s`, `memory.sram.home` takes `true`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from memcalc.errors import UsageError, did_you_mean
+from memcalc.units import (
+    parse_byte_rate,
+    parse_bytes,
+    parse_count,
+    parse_flop_rate,
+    parse_number,
+    parse_seconds,
+    parse_watts,
+)
+
+Noun = TypeVar("Noun")
+
+#: How text is read by the end of a figure's name, and the unit that a message names.
+_BY_ENDING: tuple[tuple[str, Callable[[str, str], Any], str], ...] = (
+    ("_bytes_per_s", parse_byte_rate, "bytes per second, like 4.8TB/s"),
+    ("_bytes", parse_bytes, "bytes, like 80GiB"),
+    ("_bytes_per_chip", parse_bytes, "bytes, like 2GB"),
+    ("_bytes_per_linked_chip", parse_bytes, "bytes, like 2GB"),
+    ("_tokens", parse_count, "tokens, like 16"),
+    ("_chips", parse_count, "chips, like 8"),
+    ("_s", parse_seconds, "seconds, like 8us"),
+    ("_w", parse_watts, "watts, like 700W"),
+)
+#: Tables whose keys are free; all their figures are read alike.
+_TABLES: Mapping[str, tuple[Callable[[str, str], Any], str]] = {
+    "compute": (parse_flop_rate, "FLOP per second, like 989TFLOP/s"),
+    "flop_j": (parse_number, "joules, like 7e-13"),
+}
+_TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def expected_unit(path: str) -> str:
+    """What the figure of that path is measured in, for a message.
+
+    >>> expected_unit("memory.hbm.capacity_bytes")
+    'bytes, like 80GiB'
+    """
+    return _reader(path)[1]
+
+
+def read_figure(path: str, text: str) -> Any:
+    """Read the text of a figure in the unit that its name asks for; UsageError where it does not.
+
+    >>> read_figure("memory.hbm.bandwidth_bytes_per_s", "4.8TB/s")
+    4800000000000.0
+    """
+    return _reader(path)[0](text, path)
+
+
+def _reader(path: str) -> tuple[Callable[[str, str], Any], str]:
+    table, _, name = path.rpartition(".")
+    group = table.rpartition(".")[2]
+    if group in _TABLES:
+        return _TABLES[group]
+    for ending, reader, unit in _BY_ENDING:
+        if name.endswith(ending):
+            return reader, unit
+    return parse_number, "a plain number, like 0.9"
+
+
+def set_figure(noun: Noun, path: str, value: Any) -> Noun:
+    """The noun with one figure changed; text is read by the figure's unit, numbers are taken as they are.
+
+    >>> from memcalc.readers.presets import load_chip
+    >>> changed = set_figure(load_chip("h100-sxm"), "memory.hbm.capacity_bytes", "96GB")
+    >>> changed.memory["hbm"].capacity_bytes
+    96000000000
+    """
+    return _set(noun, path.split("."), path, value)  # type: ignore[no-any-return]
+
+
+def _set(noun: Any, steps: list[str], path: str, value: Any) -> Any:
+    step, rest = steps[0], steps[1:]
+    if isinstance(noun, Mapping):
+        if rest and step not in noun:
+            raise _unknown(step, path, noun)
+        new = _set(noun[step], rest, path, value) if rest else _leaf(noun.get(step, 0.0), path, value)
+        return {**noun, step: new}
+    if not is_dataclass(noun):
+        raise UsageError(f"--set {path}: there is nothing below a plain figure", "name the figure itself")
+    known = [f.name for f in fields(noun)]
+    if step not in known:
+        raise _unknown(step, path, known)
+    now = getattr(noun, step)
+    if rest and now is None:
+        raise UsageError(f"--set {path}: this preset has no {step}", "describe it in a TOML file of your own")
+    new = _set(now, rest, path, value) if rest else _leaf(now, path, value)
+    return replace(noun, **{step: new})  # type: ignore[type-var]
+
+
+def _unknown(step: str, path: str, known: Any) -> UsageError:
+    near = did_you_mean(step, known)
+    listed = ", ".join(sorted(known))
+    return UsageError(
+        f"--set {path}: there is no {step!r} here",
+        f"did you mean {near!r}? known: {listed}" if near else f"known: {listed}",
+    )
+
+
+def _leaf(now: Any, path: str, value: Any) -> Any:
+    if isinstance(now, Mapping | tuple) or is_dataclass(now):
+        raise UsageError(f"--set {path}: this is a group of figures, not one", f"name one of its figures: {path}.…")
+    if not isinstance(value, str):
+        return value
+    if isinstance(now, bool):
+        word = _TRUE_FALSE.get(value.lower())
+        if word is None:
+            raise UsageError(f"--set {path}: {value!r} is neither true nor false", "write true or false")
+        return word
+    if isinstance(now, str):
+        raise UsageError(f"--set {path}: words cannot be changed", "only figures can")
+    read = read_figure(path, value)
+    return int(read) if isinstance(now, int) else read

@@ -1,0 +1,1 @@
+"""Readers: files in, nouns out. They know nothing of the estimator."""

@@ -1,0 +1,157 @@
+"""What would change the answer: the pull of each figure, and where nothing fits the nearest changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from memcalc.core.estimate import estimate
+from memcalc.core.job import Job
+from memcalc.core.layout import Given
+from memcalc.core.report import Remedy, Report, Sensitivity
+from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips
+from memcalc.errors import MemcalcError
+from memcalc.figures import set_figure
+from memcalc.precision import format_named, weight_formats
+from memcalc.units import format_bytes, format_tokens
+
+#: The change of a figure whose effect is reported.
+CHANGE = 0.1
+#: Formats to try for weights and cache where a request does not fit, from the mildest on.
+NARROWER_WEIGHTS = ("fp8", "int4-g128")
+NARROWER_CACHE = "fp8"
+MOST_REMEDIES = 6
+
+
+def answer(request: Request, command: str = "fit", others: Callable[[], Iterable[Request]] | None = None) -> Report:
+    """The estimate with what would change it: sensitivities where it fits, remedies where it does not.
+
+    `others` yields the same request on other chips, to be tried where this one does not fit.
+    """
+    report = estimate(request, command)
+    if report.fits:
+        return replace(report, sensitivity=sensitivity(request, report))
+    return replace(report, remedies=tuple(remedies(request, others)))
+
+
+def sensitivity(request: Request, report: Report) -> tuple[Sensitivity, ...]:
+    """What +10 % of each figure that a decode step may hang on does to the speed, layout held."""
+    if report.decode is None:
+        return ()
+    choice = choose(request)
+    if choice is None:
+        return ()
+    now = choice.step.seconds
+    found = []
+    for figure in _figures(request, choice):
+        changed = _scaled(request, figure)
+        job = Job(
+            request.book, changed.chip, changed.constants, request.engine, choice.job.layout, request.activations
+        )
+        step = job.step(request.workload, choice.placement)
+        found.append(Sensitivity(figure, CHANGE, now / step.seconds - 1.0))
+    return tuple(sorted(found, key=lambda entry: -abs(entry.tokens_per_s_per_user)))
+
+
+def _figures(request: Request, choice: Choice) -> Iterator[str]:
+    chip, timer = request.chip, choice.job.timer
+    for name, tier in chip.homes:
+        if choice.placement.used.get(name) and (tier.bandwidth_bytes_per_s or tier.effective_bytes_per_s):
+            seen = tier.effective_bytes_per_s is not None and not request.engine.ideal
+            yield f"memory.{name}.{'effective' if seen else 'bandwidth'}_bytes_per_s"
+    for form in dict.fromkeys(timer.formats.values()):
+        if form in chip.compute:
+            yield f"compute.{form}"
+    if timer.network.per_token_s and chip.links.scale_up_bytes_per_s:
+        yield "links.scale_up_bytes_per_s"
+    if request.engine.ideal:
+        return
+    if chip.layer_floor:
+        yield "layer_floor.base_s"
+    if request.constants.layer_s:
+        yield "engine.layer_s"
+    if timer.network.seconds and request.constants.collective_s:
+        yield "engine.collective_s"
+
+
+def _scaled(request: Request, figure: str) -> Request:
+    """The request with one figure of its chip, or one resolved constant of its engine, 10 % larger."""
+    if figure.startswith("engine."):
+        name = figure.removeprefix("engine.")
+        value = getattr(request.constants, name) * (1.0 + CHANGE)
+        return replace(request, constants=replace(request.constants, **{name: value}))
+    now: object = request.chip
+    for step in figure.split("."):
+        now = now[step] if isinstance(now, dict) else getattr(now, step)
+    assert isinstance(now, float | int)
+    chip = set_figure(request.chip, figure, now * (1.0 + CHANGE))
+    return replace(request, system=replace(request.system, chip=chip))
+
+
+def remedies(request: Request, others: Callable[[], Iterable[Request]] | None = None) -> Iterator[Remedy]:
+    """The nearest changes with which the request fits: more chips, narrower formats, less context, batch."""
+    if request.other_model:
+        return
+    found = 0
+    for options, changed in _changes(request, others):
+        choice = choose(changed)
+        if choice is None:
+            continue
+        yield Remedy(options, _outcome(changed, choice))
+        found += 1
+        if found == MOST_REMEDIES:
+            return
+
+
+def _changes(
+    request: Request, others: Callable[[], Iterable[Request]] | None
+) -> Iterator[tuple[str, Request]]:
+    free = request if request.given == Given() else replace(request, given=Given())
+    chips = min_chips(free)
+    if chips and chips != request.system.count:
+        yield f"--chips {chips}", free.on(chips)
+    narrow = [name for name in NARROWER_WEIGHTS if _narrower(name, request)]
+    formats = [replace(request.precision, weights=name, activations=None) for name in narrow]
+    cache = format_named(request.precision.kv).bits > format_named(NARROWER_CACHE).bits
+    single = [(f"-w {p.weights}", replace(request, precision=p)) for p in formats]
+    if cache:
+        small = replace(request.precision, kv=NARROWER_CACHE)
+        single.append((f"--kv {NARROWER_CACHE}", replace(request, precision=small)))
+    fitting = [entry for entry in single if choose(entry[1])]
+    yield from fitting[:2]
+    if cache and not fitting:
+        for p in formats:
+            both = replace(p, kv=NARROWER_CACHE)
+            yield f"-w {p.weights} --kv {NARROWER_CACHE}", replace(request, precision=both)
+    work = request.workload
+    longest = max_context(request)
+    if longest and longest > work.output_tokens and longest < work.context_tokens:
+        rounded = longest // 1024 * 1024 or longest
+        if rounded > work.output_tokens:
+            shorter = replace(work, context_tokens=rounded)
+            yield f"-c {format_tokens(rounded)}", replace(request, workload=shorter)
+    most = max_batch(request)
+    if most and most < work.batch:
+        yield f"-b {most}", replace(request, workload=replace(work, batch=most))
+    for other in others() if others else ():
+        if choose(other):
+            yield f"--chip {other.chip.name}", other
+            return
+
+
+def _narrower(name: str, request: Request) -> bool:
+    """Whether weights in that format are smaller than those that were asked for."""
+    try:
+        asked = weight_formats(request.precision.weights, request.model.base_format, None)["dense"].main
+    except MemcalcError:
+        return False
+    return format_named(name).bits < asked.bits - 0.01
+
+
+def _outcome(request: Request, choice: Choice) -> str:
+    work, held = request.workload, choice.job.held
+    used = held.needed(work.batch, work.context_tokens)
+    usable = sum(room.usable for room in request.rooms)
+    text = f"fits, {format_bytes(used)} of {format_bytes(usable)} a chip"
+    most = max_batch(request)
+    return text + (f", room for batch {most}" if most and most > work.batch else "")
