@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from memcalc._version import __version__
 
 if TYPE_CHECKING:
-    from memcalc.api import fit, request
+    from memcalc.api import compare, fit, request
     from memcalc.errors import MemcalcError
 
-__all__ = ["MemcalcError", "__version__", "fit", "request"]
+__all__ = ["MemcalcError", "__version__", "compare", "fit", "request"]
 
-_HOMES = {"fit": "memcalc.api", "request": "memcalc.api", "MemcalcError": "memcalc.errors"}
+_HOMES = {"compare": "memcalc.api", "fit": "memcalc.api", "request": "memcalc.api", "MemcalcError": "memcalc.errors"}
 
 
 def __getattr__(name: str) -> object:

@@ -7,8 +7,9 @@ The command line passes its options through as they were typed, so that both acc
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 
 from memcalc.chip import Chip, System
 from memcalc.core.layout import Given, refuse_impossible
@@ -21,6 +22,8 @@ from memcalc.model import Model
 from memcalc.precision import format_named, weight_formats
 from memcalc.readers import presets
 from memcalc.sizes import is_size, typical_model
+from memcalc.studies.compare import Comparison
+from memcalc.studies.compare import compare as side_by_side
 from memcalc.studies.whatif import answer
 from memcalc.units import parse_count, parse_dollars, parse_fraction, parse_number, parse_tokens
 from memcalc.workload import Payment, Precision, Prices, Workload
@@ -81,6 +84,50 @@ def fit(model: str | Model, **options: object) -> Report:
     """
     asked = request(model, **options)
     return answer(asked, "fit", lambda: _on_other_chips(asked))
+
+
+def compare(model: str | Sequence[str | Model] | Model, **options: object) -> Comparison:
+    """Several models, chips, systems, formats or engines side by side: the comparison of `memcalc compare`.
+
+    As `fit`, but models, `chip`, `system`, `weights`, `kv` and `engine` may be lists or text like
+    "a,b,c", and `chips` is the fewest that hold the job unless given.
+
+    >>> both = compare("llama-3.1-70b", chip="h100-sxm,wse-3", weights="fp8", kv="fp8")
+    >>> [report.verdict for report in both.results]
+    ['dram', 'on-chip']
+    """
+    listed = ("weights", "kv", "engine")
+    axes = {name: _each(options[name]) for name in listed if options.get(name) is not None}
+    places = [
+        {name: word} for name in ("chip", "system") for word in _each(options.get(name)) if options.get(name)
+    ]
+    if not places:
+        places = [{}]  # resolved to the error that names what is missing
+    models = _each(model)
+    rest = {name: value for name, value in options.items() if name not in (*listed, "chip", "system")}
+    first = _options(rest)
+    work = _workload(first)
+
+    def ask(batch: int, context: int) -> list[Request]:
+        found = []
+        for one in models:
+            for place in places:
+                for values in product(*axes.values()):
+                    chosen = {**rest, **place, **dict(zip(axes, values, strict=True))}
+                    chosen |= {"batch": batch, "context": context}
+                    found.append(resolve(one, _options(chosen), default_chips=None))  # type: ignore[arg-type]
+        return found
+
+    return side_by_side(ask, work.batch, work.context_tokens)
+
+
+def _each(value: object) -> list[object]:
+    """The entries of a list, or of text like "a,b,c"."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    if isinstance(value, list | tuple):
+        return [entry for item in value for entry in _each(item)]
+    return [] if value is None else [value]
 
 
 def request(model: str | Model, **options: object) -> Request:

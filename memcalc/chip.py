@@ -32,7 +32,7 @@ class Tier:
     been seen to draw where the nominal bandwidth is not reachable.
     """
 
-    capacity_bytes: int | None
+    capacity_bytes: int | None = None
     bandwidth_bytes_per_s: float | None = None
     effective_bytes_per_s: float | None = None
     home: bool = False

@@ -34,8 +34,10 @@ from memcalc.workload import Precision
 INTERVALS = 16
 
 
-def estimate(request: Request, command: str = "fit") -> Report:
+def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> Report:
     """Answer a request: where its bytes live, how fast it runs, what it costs, how far it can grow.
+
+    Without `limits` the last of these, which takes the longest, is left out (all None).
 
     >>> from memcalc.api import request
     >>> report = estimate(request("llama-3.1-8b", chip="h100-sxm"))
@@ -45,7 +47,9 @@ def estimate(request: Request, command: str = "fit") -> Report:
     work, book, model, system = request.workload, request.book, request.model, request.system
     choice = choose(request)
     held = choice.job.held if choice else nearest(request)
-    limits = Limits(max_batch(request), max_context(request), min_chips(request))
+    bounds = Limits(None, None, None)
+    if limits:
+        bounds = Limits(max_batch(request), max_context(request), min_chips(request))
     rows = _placement_rows(request, choice, held)
     unknown = remarks.unknown_figures(request, choice) if choice else ()
     decode = prefill = times = cost = None
@@ -104,7 +108,7 @@ def estimate(request: Request, command: str = "fit") -> Report:
             replication=held.resident_kv(1, work.context_tokens) / reserved if held and reserved else 1.0,
         ),
         tiers=_tier_rows(request, rows),
-        limits=limits,
+        limits=bounds,
         decode=decode,
         prefill=prefill,
         request=times,
@@ -112,7 +116,7 @@ def estimate(request: Request, command: str = "fit") -> Report:
         evidence=remarks.evidence(request),
         not_modeled=remarks.not_modeled(request),
         warnings=remarks.warnings(request, choice, cost, unknown),
-        degrades_at=_degrades(request, choice, limits) if choice else (),
+        degrades_at=_degrades(request, choice, bounds) if choice and limits else (),
     )
 
 

@@ -105,6 +105,15 @@ def tier_title(tier: str) -> str:
     return TIER_TITLES.get(tier, tier)
 
 
+def term_title(term: str) -> str:
+    """How a person reads the name of a term of time or energy.
+
+    >>> term_title("memory:hbm"), term_title("network")
+    ('HBM', 'network')
+    """
+    return tier_title(term.removeprefix("memory:"))
+
+
 def chips_title(request: Request) -> str:
     """The system in words.
 
@@ -144,7 +153,8 @@ def reason(request: Request, choice: Choice | None, held: Residency | None) -> s
 
 def why(request: Request, choice: Choice) -> str:
     """Why the bytes lie where they lie, by reads per stored byte; empty with a single tier."""
-    places = [room for room in request.rooms if choice.placement.used.get(room.tier)]
+    hot = {tier for part in (*HOT_WEIGHTS, "kv") for tier, _ in choice.placement.shares[part]}
+    places = [room for room in request.rooms if room.tier in hot]
     if len(places) < 2:
         return ""
     job, work = choice.job, request.workload
@@ -180,7 +190,9 @@ def warnings(
         return tuple(said)
     timer = choice.job.timer
     if unknown:
-        said.append(f"no times: {', '.join(unknown)} of {chip.name} is unknown")
+        known = ", ".join(chip.compute)
+        rest = f"; its arithmetic runs in {known}" if known and any("compute" in u for u in unknown) else ""
+        said.append(f"no times: {', '.join(unknown)} of {chip.name} is unknown{rest}")
     else:
         said += [f"{figure} of {chip.name} is unknown: its term is left out" for figure in _unknown(choice)]
     said += _format_warnings(request, timer.formats)
@@ -212,7 +224,7 @@ def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
         stored = book.formats[tensor].main
         if not book.weight_bytes[tensor] or stored.weight_only:
             continue
-        ran = formats.get(tensor)
-        if ran and ran != stored.element and f"compute.{ran}" and request.chip.compute:
+        ran = formats[tensor]
+        if ran in request.chip.compute and ran != stored.element:
             said.append(f"{stored.name} weights meet {ran} math on {request.chip.name}")
     return said

@@ -79,10 +79,8 @@ class Residency:
         self._chunk = engine.prefill_chunk_tokens
         self._token = 2.0 * (2 * model.width + widest / (tensor * groups))
         self._row = 4 * model.vocabulary / tensor
-        if spatial:
-            self._token = 2.0 * (2 * model.width + widest) / self.chips
-            self._row = 4 * model.vocabulary / self.chips
-        if engine.ideal:
+        if spatial or engine.ideal:
+            # On a spatial chip they are in flight between layers; its usable share leaves them room.
             self._token = self._row = 0.0
         self.fixed = sum(self.parts.values()) + self.reserved
 

@@ -105,8 +105,9 @@ def in_plan(held: Residency, request: Request) -> bool:
         return False
     weights = sum(held.parts.values())
     if plan == "dram":
-        own = tuple(room.tier for room in places if room.tier not in ("host", "flash"))
-        return held.needed(batch, context) <= capacity(places, weights, own)
+        # The chip's main memory; a second, slower one of its own is for what is seldom read.
+        own = [room for room in places if room.tier not in (*ON_CHIP, "host", "flash")]
+        return not own or held.needed(batch, context) <= own[0].usable
     return on_chip_need(held, plan, batch, context) <= capacity(places, weights, ON_CHIP)
 
 

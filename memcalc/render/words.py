@@ -1,0 +1,174 @@
+"""The sentences and numbers of a screen, from a report alone."""
+
+from __future__ import annotations
+
+from memcalc.core.remarks import term_title, tier_title
+from memcalc.core.report import Report
+from memcalc.units import format_bytes, format_seconds
+
+
+def verdict_phrase(report: Report) -> str:
+    """The verdict as a person reads it: "in HBM", "fits in SRAM", "weights in SRAM, KV cache in HBM"."""
+    rows = {row.tensor: row.tiers for row in report.placement}
+    weights, cache = rows["weights"], rows["kv_cache"]
+    chip = [t for t in ("rom", "sram") if t in weights or t in cache]
+    beyond = [t for t in (*weights, *cache) if t not in ("rom", "sram")]
+    near = " and ".join(tier_title(tier) for tier in chip)
+    far = " and ".join(dict.fromkeys(tier_title(tier) for tier in beyond))
+    if report.verdict == "on-chip":
+        return f"fits in {near}"
+    if report.verdict == "weights-on-chip":
+        return f"weights in {near}, KV cache in {_titles(cache)}"
+    if report.verdict == "kv-on-chip":
+        return f"KV cache in {_titles(cache)}, weights in {_titles(weights)}"
+    if report.verdict == "split":
+        return f"partly in {near}: {_share(weights):.0%} of the weights, {_share(cache):.0%} of the KV cache"
+    if report.verdict == "dram":
+        return f"in {far}"
+    if report.verdict == "host":
+        return f"spills to {_titles({t: 0 for t in beyond if t in ('host', 'flash')})}"
+    return "does not fit"
+
+
+def _titles(tiers: dict[str, int] | object) -> str:
+    return " and ".join(tier_title(tier) for tier in tiers)  # type: ignore[attr-defined]
+
+
+def _share(tiers: object) -> float:
+    sizes: dict[str, int] = dict(tiers)  # type: ignore[call-overload]
+    total = sum(sizes.values())
+    return sum(size for tier, size in sizes.items() if tier in ("rom", "sram")) / total if total else 0.0
+
+
+def answer(report: Report) -> str:
+    """The first line of a screen: the answer, and how far it is from another one."""
+    where = chips(report)
+    if not report.fits:
+        text = f"Does not fit: {report.reason}"
+        if report.remedies:
+            ways = [remedy.options for remedy in report.remedies[:3]]
+            text += "; would fit with " + ", or ".join(ways)
+        return text
+    homes = [tier for tier in report.tiers if tier.used_bytes]
+    used = ", ".join(
+        f"{format_bytes(tier.used_bytes)} of {format_bytes(tier.usable_bytes)} usable in {tier_title(tier.tier)}"
+        for tier in homes
+    )
+    phrase = verdict_phrase(report)
+    phrase = phrase[0].upper() + phrase[1:] if phrase.startswith("fits") else f"Fits: {phrase}"
+    if report.verdict == "dram" and len(homes) == 1:
+        phrase = f"Fits in {tier_title(homes[0].tier)}"
+    text = f"{phrase}: {used} on {where}"
+    most = report.limits.max_batch
+    if most:
+        room = most / report.workload.batch
+        text += f", room for {room:,.1f} times the batch" if room >= 1.05 else ", no room for a larger batch"
+    return text
+
+
+def chips(report: Report) -> str:
+    """The system in words, like "8 × H100 SXM".
+
+    A system with a name of its own keeps it.
+    """
+    system = report.system
+    if system.name == system.chip:
+        return f"{system.chips} × {system.title}"
+    return f"{system.title} ({system.chips} chips)"
+
+
+def asked(report: Report) -> str:
+    """What was asked, resolved to integers, in one line."""
+    work, model = report.workload, report.model
+    parts = [
+        f"{model.name} ({model.parameters / 1e9:,.1f} B parameters)",
+        work.workflow,
+        f"batch {work.batch:,}",
+        f"context {work.context_tokens:,}" + (f" of it {work.output_tokens:,} output" if work.output_tokens else ""),
+        f"{report.precision.weights} weights, {report.precision.kv} KV cache",
+        f"engine {report.engine}",
+    ]
+    if work.draft_tokens:
+        parts.insert(4, f"{work.draft_tokens} drafted, {work.acceptance:.0%} accepted")
+    if report.layout:
+        parts.append(layout(report))
+    return " · ".join(parts)
+
+
+def layout(report: Report) -> str:
+    """The parallel layout in words; "one chip" where there is nothing to divide."""
+    found = report.layout
+    if found is None:
+        return ""
+    if found.spatial:
+        copies = f", {found.data_parallel} replicas" if found.data_parallel > 1 else ""
+        return ("layers side by side on all chips" if report.system.chips > 1 else "one chip") + copies
+    named = {
+        "tensor": found.tensor_parallel,
+        "pipeline": found.pipeline_parallel,
+        "attention data": found.attention_data_parallel,
+        "expert": found.expert_parallel,
+        "data": found.data_parallel,
+        "context": found.context_parallel,
+    }
+    parts = [f"{name} {degree}" for name, degree in named.items() if degree > 1]
+    return "parallel: " + ", ".join(parts) if parts else "one chip"
+
+
+def terms(values: dict[str, float] | object, step: float) -> list[tuple[str, float, float]]:
+    """Terms that matter, largest first: title, seconds, share of the step."""
+    items: dict[str, float] = dict(values)  # type: ignore[call-overload]
+    found = [(term_title(term), seconds, seconds / step) for term, seconds in items.items() if seconds > 0]
+    return sorted(found, key=lambda entry: -entry[1])
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of eighths of a character.
+
+    >>> bar(0.5, 4)
+    '██'
+    """
+    eighths = max(1, round(share * width * 8))
+    return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
+
+
+def speed(value: float) -> str:
+    """Tokens a second with three digits or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:,.2f}"
+
+
+def money(value: float | None) -> str:
+    """US dollars with at least three digits, "unknown" where there is none.
+
+    >>> money(1.9231), money(0.0123), money(None)
+    ('1.92', '0.0123', 'unknown')
+    """
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.2f}" if value >= 0.1 else f"{value:.3g}"
+
+
+def joules(value: float | None) -> str:
+    """Joules with two or three digits, "unknown" where there are none."""
+    return "unknown" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def watts(value: float | None) -> str:
+    """Watts in watts or kilowatts."""
+    return "unknown" if value is None else f"{value / 1000:,.1f} kW" if value >= 1000 else f"{value:,.0f} W"
+
+
+def limits(report: Report) -> str:
+    """How far batch and context can grow by memory alone."""
+    found = report.limits
+    most = "any batch" if found.max_batch is None else f"batch ≤ {found.max_batch:,}"
+    longest = (
+        "any context" if found.max_context_tokens is None else f"context ≤ {found.max_context_tokens:,}"
+    )
+    least = "no number of chips" if found.min_chips is None else f"at least {found.min_chips:,} chips"
+    return f"{most} at this context · {longest} at this batch · {least}"
+
+
+def seconds(value: float | None) -> str:
+    """A time, "unknown" where there is none."""
+    return "unknown" if value is None else format_seconds(value)

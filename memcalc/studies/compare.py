@@ -1,0 +1,130 @@
+"""Several requests side by side: the reports, who leads, and what would turn the order over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memcalc._version import __version__
+from memcalc.core.estimate import estimate
+from memcalc.core.remarks import term_title
+from memcalc.core.report import SCHEMA_VERSION, Report
+from memcalc.core.search import Request
+from memcalc.units import format_tokens
+
+#: Inputs that are changed to see whether another system then leads, as factors.
+TURNS = (("batch", 8), ("batch", 64), ("context", 4), ("context", 16))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Reports side by side. `why` says in words who leads and what would turn that over."""
+
+    results: tuple[Report, ...]
+    why: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as the JSON contract has it."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "memcalc_version": __version__,
+            "command": "compare",
+            "results": [report.to_dict() for report in self.results],
+            "why": list(self.why),
+            "warnings": list(self.warnings),
+        }
+
+
+def compare(ask: Callable[[int, int], Sequence[Request]], batch: int, context: int) -> Comparison:
+    """Answer the requests that `ask` makes for a batch and a context, then ask again for others.
+
+    `ask` resolves the number of chips anew each time, so that each system is as large as its job needs.
+    """
+    reports = tuple(estimate(request, "compare") for request in ask(batch, context))
+    shared = [w for w in reports[0].warnings if all(w in report.warnings for report in reports)]
+    why = [*_bounds(reports), *_turns(ask, reports, batch, context)]
+    return Comparison(reports, tuple(why), tuple(shared))
+
+
+def label(report: Report, reports: Sequence[Report]) -> str:
+    """The name of a row: chips and title, with model, formats or engine where these differ.
+
+    A preset that is a system of its own keeps its name.
+    """
+    parts = [f"{report.system.chips} × {report.system.title}" if _is_chip(report) else report.system.title]
+    if len({other.model.name for other in reports}) > 1:
+        parts.insert(0, report.model.name)
+    if len({(other.precision.weights, other.precision.kv) for other in reports}) > 1:
+        parts.append(f"{report.precision.weights} weights, {report.precision.kv} cache")
+    if len({other.engine for other in reports if other.system.chip == report.system.chip}) > 1:
+        parts.append(report.engine)
+    return ", ".join(parts)
+
+
+def _is_chip(report: Report) -> bool:
+    return report.system.name == report.system.chip
+
+
+def speed(report: Report) -> float | None:
+    """Tokens per second of one user."""
+    return report.decode.tokens_per_s_per_user if report.decode else None
+
+
+def price(report: Report) -> float | None:
+    """Dollars for a million output tokens."""
+    return report.cost.usd_per_million_output_tokens if report.cost else None
+
+
+def _leader(reports: Sequence[Report], figure: Callable[[Report], float | None], *, most: bool) -> int | None:
+    """The place of the report with the largest (or smallest) figure; None where fewer than two have one."""
+    known = [(value, place) for place, r in enumerate(reports) if (value := figure(r)) is not None]
+    if len(known) < 2:
+        return None
+    return (max if most else min)(known)[1]
+
+
+def _bounds(reports: Sequence[Report]) -> list[str]:
+    """Who is fastest and cheapest, by how much, and what binds the fastest and the next."""
+    said = []
+    fast = _leader(reports, speed, most=True)
+    if fast is not None:
+        order = sorted((r for r in reports if r.decode), key=lambda r: -(speed(r) or 0.0))
+        first, second = order[0], order[1]
+        ratio = (speed(first) or 0.0) / (speed(second) or 1.0)
+        said.append(
+            f"fastest per user: {label(first, reports)}, {ratio:.1f} times {label(second, reports)}; "
+            f"the first is {_bound(first)}, the second {_bound(second)}"
+        )
+    cheap = _leader(reports, price, most=False)
+    if cheap is not None:
+        said.append(f"cheapest per token: {label(reports[cheap], reports)}")
+    return said
+
+
+def _bound(report: Report) -> str:
+    assert report.decode is not None
+    term = report.decode.bottleneck
+    return f"bound by {term_title(term)} ({report.decode.terms_s[term] / report.decode.step_s:.0%} of its step)"
+
+
+def _turns(
+    ask: Callable[[int, int], Sequence[Request]], reports: Sequence[Report], batch: int, context: int
+) -> list[str]:
+    """Batches and contexts at which another system leads, the first of each that does."""
+    said: list[str] = []
+    for title, figure, most in (("fastest per user", speed, True), ("cheapest per token", price, False)):
+        now = _leader(reports, figure, most=most)
+        if now is None:
+            continue
+        for what, factor in TURNS:
+            more = (batch * factor, context) if what == "batch" else (batch, context * factor)
+            then = [estimate(request, "compare", limits=False) for request in ask(*more)]
+            other = _leader(then, figure, most=most)
+            if other is not None and other != now:
+                value = str(more[0]) if what == "batch" else format_tokens(more[1])
+                said.append(f"{title} at {what} {value}: {label(then[other], then)}")
+                break
+    return said
+
