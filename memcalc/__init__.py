@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from memcalc._version import __version__
 
+# Not from typing: importing that costs more than all of `memcalc --version`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memcalc.api import compare, fit, request
     from memcalc.errors import MemcalcError

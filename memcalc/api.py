@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 from memcalc.chip import Chip, System
 from memcalc.core.layout import Given, refuse_impossible
@@ -19,14 +20,15 @@ from memcalc.engine import Constants, Engine
 from memcalc.errors import FileError, UsageError
 from memcalc.figures import set_figure
 from memcalc.model import Model
+from memcalc.noun import noun
 from memcalc.precision import format_named, weight_formats
 from memcalc.readers import presets
-from memcalc.sizes import is_size, typical_model
-from memcalc.studies.compare import Comparison
-from memcalc.studies.compare import compare as side_by_side
 from memcalc.studies.whatif import answer
 from memcalc.units import parse_count, parse_dollars, parse_fraction, parse_number, parse_tokens
 from memcalc.workload import Payment, Precision, Prices, Workload
+
+if TYPE_CHECKING:
+    from memcalc.studies.compare import Comparison
 
 #: Text as a user types it, or the number itself.
 Word = str | int | float
@@ -40,7 +42,7 @@ FILE_ENDINGS = (".toml", ".json", ".safetensors", ".gguf")
 UNREAD_ENDINGS = (".json", ".safetensors", ".gguf")
 
 
-@dataclass(frozen=True)
+@noun
 class Options:
     """The options of `fit` and `compare`, as words. None: the default that the contract names."""
 
@@ -96,6 +98,8 @@ def compare(model: str | Sequence[str | Model] | Model, **options: object) -> Co
     >>> [report.verdict for report in both.results]
     ['dram', 'on-chip']
     """
+    from memcalc.studies.compare import compare as side_by_side
+
     listed = ("weights", "kv", "engine")
     axes = {name: _each(options[name]) for name in listed if options.get(name) is not None}
     places = [
@@ -224,6 +228,8 @@ def find_model(word: str) -> Model:
         return read_model(word)
     if presets.find("models", word):
         return presets.load_model(word)
+    from memcalc.sizes import is_size, typical_model
+
     if is_size(word):
         return typical_model(word)
     raise presets.unknown("models", word)

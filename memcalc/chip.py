@@ -7,10 +7,11 @@ An unknown figure is None, never zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from memcalc.model import Source
+from memcalc.noun import noun
 
 #: The tiers in the order of the contract; `host` is memory of the node or the system.
 TIERS = ("rom", "sram", "hbm", "gddr", "lpddr", "ddr", "host", "flash")
@@ -23,7 +24,7 @@ TIER_TITLES = {"rom": "ROM", "sram": "SRAM", "hbm": "HBM", "gddr": "GDDR", "lpdd
 Plan = Literal["on-chip", "weights-on-chip", "dram"]
 
 
-@dataclass(frozen=True)
+@noun
 class Tier:
     """One memory of a chip (or the chip's share of a memory of its node).
 
@@ -43,7 +44,7 @@ class Tier:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@noun
 class Power:
     """Watts and joules of a chip. `flop_j` is by compute format.
 
@@ -58,7 +59,7 @@ class Power:
     link_j_per_byte: float | None = None
 
 
-@dataclass(frozen=True)
+@noun
 class Links:
     """What connects a chip, bytes/s one way. `scale_up_domain_chips` share the fast links."""
 
@@ -70,7 +71,7 @@ class Links:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@noun
 class LayerFloor:
     """Least time a layer takes whatever it holds: control, synchronisation, pipeline fill.
 
@@ -86,7 +87,7 @@ class LayerFloor:
     rests_on: str = ""
 
 
-@dataclass(frozen=True)
+@noun
 class Hardwired:
     """A chip whose masks fix the model and the format of its weights."""
 
@@ -94,7 +95,7 @@ class Hardwired:
     weights: str
 
 
-@dataclass(frozen=True)
+@noun
 class Chip:
     """A chip as its preset describes it.
 
@@ -138,7 +139,7 @@ def _speed(item: tuple[str, Tier]) -> tuple[int, float]:
     return (0 if name == "rom" else 1, -(tier.bandwidth_bytes_per_s or 0.0))
 
 
-@dataclass(frozen=True)
+@noun
 class System:
     """`count` chips of one kind that work on one job."""
 

@@ -8,11 +8,12 @@ needs no row for every chip.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import exp, log
 from typing import Literal
 
 from memcalc.model import Source
+from memcalc.noun import noun
 
 #: Constants between 0 and 1, which add up as log-odds.
 FRACTIONS = (
@@ -37,7 +38,7 @@ POSITIVES = (
 )
 
 
-@dataclass(frozen=True)
+@noun
 class Constants:
     """What shapes the time of a step, resolved for one engine on one chip family.
 
@@ -75,7 +76,7 @@ class Constants:
     pcie_collective_factor: float = 1.0
 
 
-@dataclass(frozen=True)
+@noun
 class Engine:
     """A software stack: its constants on the default family, its memory habits, its record.
 
@@ -111,7 +112,7 @@ class Engine:
     sources: Mapping[str, Source] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@noun
 class Family:
     """What any software gets out of a chip family, as constants under the default engine."""
 

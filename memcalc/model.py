@@ -8,8 +8,10 @@ heads, K key-value heads, H head width, E experts, k experts per token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
+
+from memcalc.noun import noun
 
 
 class Elements(NamedTuple):
@@ -24,7 +26,7 @@ class Elements(NamedTuple):
         return self.matrix + self.vector
 
 
-@dataclass(frozen=True)
+@noun
 class GroupedAttention:
     """Multi-head, grouped or multi-query attention, over the whole context or a sliding window.
 
@@ -92,7 +94,7 @@ class GroupedAttention:
         return self.kv_heads / (2 * self.heads + 2 * self.kv_heads)
 
 
-@dataclass(frozen=True)
+@noun
 class LatentAttention:
     """Multi-head latent attention (MLA): keys and values compressed to one latent vector.
 
@@ -165,7 +167,7 @@ class LatentAttention:
 Attention = GroupedAttention | LatentAttention
 
 
-@dataclass(frozen=True)
+@noun
 class FeedForward:
     """The feed-forward part of a layer: dense, or a mixture of experts where `experts` > 0.
 
@@ -193,7 +195,7 @@ class FeedForward:
         return Elements(self.matrices * width * self.width, biases)
 
 
-@dataclass(frozen=True)
+@noun
 class Layers:
     """`count` layers alike. `norms` counts the norm vectors of width D in each."""
 
@@ -203,7 +205,7 @@ class Layers:
     norms: int = 2
 
 
-@dataclass(frozen=True)
+@noun
 class Source:
     """Where a figure comes from and what it is worth."""
 
@@ -228,7 +230,7 @@ def source_of(sources: Mapping[str, Source], figure: str) -> Source | None:
     return None
 
 
-@dataclass(frozen=True)
+@noun
 class Model:
     """A language model. `width` is D, `vocabulary` the rows of the embedding table.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
+
+from memcalc.noun import noun
 
 
 class Layout(NamedTuple):
@@ -34,7 +36,7 @@ class Layout(NamedTuple):
         return self.tensor * self.pipeline * self.data * self.context * self.attention_data
 
 
-@dataclass(frozen=True)
+@noun
 class Precision:
     """Formats by name. `activations` None: what kernels for such weights use on the chip."""
 
@@ -43,7 +45,7 @@ class Precision:
     activations: str | None = None
 
 
-@dataclass(frozen=True)
+@noun
 class Workload:
     """What is asked: `batch` sequences decoded at once, each holding `context_tokens`.
 
@@ -77,7 +79,7 @@ class Workload:
         return sum(self.acceptance**i for i in range(self.draft_tokens + 1))
 
 
-@dataclass(frozen=True)
+@noun
 class Prices:
     """A price scenario: US dollars for an hour of a chip, by chip name.
 
@@ -97,7 +99,7 @@ class Prices:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@noun
 class Payment:
     """What an hour of a chip is taken to cost: by scenario, by a given price, or by owning it.
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from memcalc._version import __version__
+
+# Not from typing: importing that costs more than all of `memcalc --version`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Commands and what each does, in the order of the help.
 COMMANDS = {
@@ -24,7 +28,9 @@ def main() -> None:
     import gc
 
     gc.set_threshold(100_000)
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    gc.freeze()  # nor need the interpreter look through it all once more as it ends
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
@@ -33,8 +39,8 @@ def run(arguments: list[str]) -> int:
 
     import typer
 
-    usage_error: Any = typer.BadParameter.__bases__[0]
-    click_error: Any = usage_error.__bases__[0]
+    usage_error = typer.BadParameter.__bases__[0]
+    click_error = usage_error.__bases__[0]
     try:
         command, rest, name = _command(arguments)
         status = command.main(args=rest, prog_name=name, standalone_mode=False)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+from memcalc.noun import noun
 from memcalc.workload import Precision
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
+@noun
 class ModelFacts:
     """The model: parameters without MTP layers, and those that one token uses."""
 
@@ -25,7 +26,7 @@ class ModelFacts:
     context_limit_tokens: int | None
 
 
-@dataclass(frozen=True)
+@noun
 class SystemFacts:
     """The chips. `hypothetical` ones have figures that no maker published."""
 
@@ -37,7 +38,7 @@ class SystemFacts:
     hypothetical: bool
 
 
-@dataclass(frozen=True)
+@noun
 class WorkloadFacts:
     """What was asked, resolved to integers."""
 
@@ -50,7 +51,7 @@ class WorkloadFacts:
     acceptance: float | None
 
 
-@dataclass(frozen=True)
+@noun
 class LayoutFacts:
     """The degrees of parallelism. `spatial`: the layers lie side by side over all chips of a replica."""
 
@@ -63,7 +64,7 @@ class LayoutFacts:
     spatial: bool
 
 
-@dataclass(frozen=True)
+@noun
 class PlacementRow:
     """A tensor: `bytes` without copies, and where its copies are resident over the system [B]."""
 
@@ -72,7 +73,7 @@ class PlacementRow:
     tiers: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@noun
 class KvCache:
     """The KV cache as the model needs it, and as the engine reserves it; `replication` is copies."""
 
@@ -83,7 +84,7 @@ class KvCache:
     replication: float
 
 
-@dataclass(frozen=True)
+@noun
 class TierRow:
     """A memory tier over the whole system; `bandwidth_bytes_per_s` is nominal, None where unknown."""
 
@@ -95,7 +96,7 @@ class TierRow:
     role: str
 
 
-@dataclass(frozen=True)
+@noun
 class Limits:
     """What memory alone allows, each with the rest of the request held; None where endless or never."""
 
@@ -104,7 +105,7 @@ class Limits:
     min_chips: int | None
 
 
-@dataclass(frozen=True)
+@noun
 class Change:
     """The first value of `what` at which the verdict becomes a worse one."""
 
@@ -113,7 +114,7 @@ class Change:
     verdict: str
 
 
-@dataclass(frozen=True)
+@noun
 class Decode:
     """A decode step. `terms_s` are exposed times that add up to `step_s`; low and high are its band."""
 
@@ -127,7 +128,7 @@ class Decode:
     high: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@noun
 class Prefill:
     """Prefill of one prompt alone on the system; `batch_s` is for the prompts of the whole batch."""
 
@@ -140,14 +141,14 @@ class Prefill:
     high: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@noun
 class RequestTime:
     """From the prompt to the last generated token, over the growing context [s]; None without output."""
 
     latency_s: float | None
 
 
-@dataclass(frozen=True)
+@noun
 class Cost:
     """Dollars and joules. `energy_terms_j` add up to `joules_per_output_token`; None where unknown."""
 
@@ -164,7 +165,7 @@ class Cost:
     high: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@noun
 class Sensitivity:
     """What +10 % (`change`) of a figure would change in the speed, as a fraction."""
 
@@ -173,7 +174,7 @@ class Sensitivity:
     tokens_per_s_per_user: float
 
 
-@dataclass(frozen=True)
+@noun
 class Remedy:
     """Options that make a request fit, and how it then fits."""
 
@@ -181,7 +182,7 @@ class Remedy:
     outcome: str
 
 
-@dataclass(frozen=True)
+@noun
 class Report:
     """The answer to one request. Where it does not fit, decode, prefill, request and cost are None.
 

@@ -6,7 +6,7 @@ A request is asked of memory first, which costs little; only layouts that fit ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from memcalc.core.residency import Residency, fewest, largest
 from memcalc.core.timing import Pass
 from memcalc.engine import Constants, Engine
 from memcalc.model import Model
+from memcalc.noun import noun
 from memcalc.precision import default_activations
 from memcalc.workload import Payment, Precision, Workload
 
@@ -26,7 +27,7 @@ from memcalc.workload import Payment, Precision, Workload
 MOST_CHIPS = 1024
 
 
-@dataclass(frozen=True)
+@noun
 class Request:
     """One question, all words resolved. `constants` are those of the engine on the chip's family.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from memcalc._version import __version__
@@ -11,13 +10,14 @@ from memcalc.core.estimate import estimate
 from memcalc.core.remarks import term_title
 from memcalc.core.report import SCHEMA_VERSION, Report
 from memcalc.core.search import Request
+from memcalc.noun import noun
 from memcalc.units import format_tokens
 
 #: Inputs that are changed to see whether another system then leads, as factors.
 TURNS = (("batch", 8), ("batch", 64), ("context", 4), ("context", 16))
 
 
-@dataclass(frozen=True)
+@noun
 class Comparison:
     """Reports side by side. `why` says in words who leads and what would turn that over."""
 
