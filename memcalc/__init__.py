@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MemcalcError", "__version__", "compare", "fit", "request"]
 
-_HOMES = {"compare": "memcalc.api", "fit": "memcalc.api", "request": "memcalc.api", "MemcalcError": "memcalc.errors"}
+_HOMES = {
+    "compare": "memcalc.api",
+    "fit": "memcalc.api",
+    "request": "memcalc.api",
+    "MemcalcError": "memcalc.errors",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -273,11 +273,12 @@ def find_system(word: str) -> System | None:
 def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
     """The chips that were asked for, and whether their number is still to be found."""
     if options.chip is None and options.system is None:
-        raise UsageError("no chip is named", "give --chip NAME or --system NAME; 'memcalc presets list chips'")
+        raise UsageError(
+            "no chip is named", "give --chip NAME or --system NAME; 'memcalc presets list chips'"
+        )
     if options.chip is not None and options.system is not None:
         raise UsageError("--chip and --system exclude each other", "give one of them")
-    word = options.system if options.system is not None else options.chip
-    assert word is not None
+    word = options.system or options.chip or ""
     if options.system is not None:
         if options.chips is not None:
             raise UsageError("--chips with --system: a system has its own number of chips", "leave one away")
@@ -341,7 +342,15 @@ def _precision(options: Options, model: Model, chip: Chip, notes: list[str]) -> 
     weight_formats(weights, model.base_format, None)  # refuses unknown names
     format_named(kv)
     activations = options.activations.lower() if options.activations else None
-    if activations and format_named(activations).name not in ("fp32", "bf16", "fp16", "fp8", "fp4", "int8", "int4"):
+    if activations and format_named(activations).name not in (
+        "fp32",
+        "bf16",
+        "fp16",
+        "fp8",
+        "fp4",
+        "int8",
+        "int4",
+    ):
         raise UsageError(
             f"--activations {activations}: no arithmetic runs in that format",
             "one of fp32 bf16 fp16 fp8 fp4 int8 int4",
@@ -370,7 +379,9 @@ def _payment(options: Options, chip: Chip, notes: list[str]) -> Payment:
     if options.pue is not None:
         pue = parse_number(str(options.pue), "--pue", most=10)
         if pue < 1:
-            raise UsageError(f"--pue {options.pue} is below 1", "it is total power over computing power, like 1.2")
+            raise UsageError(
+                f"--pue {options.pue} is below 1", "it is total power over computing power, like 1.2"
+            )
         payment = replace(payment, pue=pue)
     if options.utilization is not None:
         share = parse_fraction(str(options.utilization), "--utilization")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class MemcalcError(Exception):
     """Base of every error meant for the user.
@@ -27,25 +29,21 @@ class FileError(MemcalcError):
 
     exit_code = 3
 
-    def __init__(
-        self, message: str, hint: str | None = None, problems: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, message: str, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
         self.problems = problems
 
 
-def did_you_mean(word: str, known: object) -> str | None:
-    """The known name nearest to `word`, or None where nothing is near.
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The question that names what is nearest to `word`, or None where nothing is near.
 
-    >>> did_you_mean("h10", ["h100-sxm", "b200"])
-    'h100-sxm'
+    >>> did_you_mean("h10", ["h100-pcie", "h100-sxm", "b200"])
+    "did you mean 'h100-pcie' or 'h100-sxm'?"
     """
     # Imported here: only an error needs it.
     from difflib import get_close_matches
 
-    names = [str(name) for name in known]  # type: ignore[attr-defined]
-    near = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    if near:
-        return near[0]
-    starting = sorted(name for name in names if word and name.startswith(word.lower()))
-    return starting[0] if starting else None
+    names = list(known)
+    near = get_close_matches(word.lower(), names, n=3, cutoff=0.6)
+    near = near or sorted(name for name in names if word and name.startswith(word.lower()))[:3]
+    return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else None

@@ -71,6 +71,18 @@ def _reader(path: str) -> tuple[Callable[[str, str], Any], str]:
     return parse_number, "a plain number, like 0.9"
 
 
+def get_figure(noun: Any, path: str) -> Any:
+    """The figure of a noun by its dotted path.
+
+    >>> from memcalc.readers.presets import load_chip
+    >>> get_figure(load_chip("h100-sxm"), "memory.hbm.capacity_bytes")
+    85520809984
+    """
+    for step in path.split("."):
+        noun = noun[step] if isinstance(noun, Mapping) else getattr(noun, step)
+    return noun
+
+
 def set_figure(noun: Noun, path: str, value: Any) -> Noun:
     """The noun with one figure changed; text is read by the figure's unit, numbers are taken as they are.
 
@@ -106,13 +118,15 @@ def _unknown(step: str, path: str, known: Any) -> UsageError:
     listed = ", ".join(sorted(known))
     return UsageError(
         f"--set {path}: there is no {step!r} here",
-        f"did you mean {near!r}? known: {listed}" if near else f"known: {listed}",
+        f"{near} known: {listed}" if near else f"known: {listed}",
     )
 
 
 def _leaf(now: Any, path: str, value: Any) -> Any:
     if isinstance(now, Mapping | tuple) or is_dataclass(now):
-        raise UsageError(f"--set {path}: this is a group of figures, not one", f"name one of its figures: {path}.…")
+        raise UsageError(
+            f"--set {path}: this is a group of figures, not one", f"name one of its figures: {path}.…"
+        )
     if not isinstance(value, str):
         return value
     if isinstance(now, bool):

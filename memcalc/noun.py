@@ -75,10 +75,11 @@ def _repr(self: Any) -> str:
     return f"{type(self).__qualname__}({inside})"
 
 
-def _eq(self: Any, other: object) -> Any:
+def _eq(self: Any, other: Any) -> Any:
     if type(other) is not type(self):
         return NotImplemented
-    return all(getattr(self, name) == getattr(other, name) for name in self._names)
+    names: tuple[str, ...] = self._names
+    return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 def _hash(self: Any) -> int:

@@ -117,9 +117,7 @@ _MIXTURES |= {
     name: {"base": name, "head": "q6_k"}
     for name in ("q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl", "iq4_xs", "iq3_s")
 }
-_MIXTURES |= {
-    name: {"base": name, "head": "q5_k"} for name in ("iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs")
-}
+_MIXTURES |= {name: {"base": name, "head": "q5_k"} for name in ("iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs")}
 
 #: The classes whose matrices a conversion to a narrow format converts.
 CONVERTED = ("attention", "dense", "shared", "experts")
@@ -143,7 +141,7 @@ def format_named(name: str) -> Format:
     found = _FORMATS.get(name.lower())
     if found is None:
         near = did_you_mean(name, format_names())
-        hint = f"did you mean {near!r}?" if near else "known: " + " ".join(format_names())
+        hint = near or "known: " + " ".join(format_names())
         if name.lower() in _MIXTURES:
             hint = "it is a mixture of types for weights; for the KV cache use q8_0 or q4_0"
         raise UsageError(f"unknown precision {name!r}", hint)

@@ -72,7 +72,9 @@ def typical_model(word: str) -> Model:
     total = parse_parameters(match[1], "model size")
     active = parse_parameters(match[2], "active size") if match[2] else None
     if not 1e8 <= total <= 1e13:
-        raise UsageError(f"model size {match[1]} is out of range", "sizes from 100m to 10t have typical shapes")
+        raise UsageError(
+            f"model size {match[1]} is out of range", "sizes from 100m to 10t have typical shapes"
+        )
     if active is not None and not 0 < active < total:
         raise UsageError(f"{word}: the active part must be smaller than the whole", "write it like 235b-a22b")
     return _dense(word, total) if active is None else _sparse(word, total, active)
@@ -135,5 +137,7 @@ def _sparse(word: str, total: int, active: int) -> Model:
 def _checked(model: Model, word: str, total: int) -> Model:
     """A shape that misses the size by more than 3 % is not what was asked for."""
     if abs(model.parameters / total - 1.0) > 0.03:
-        raise UsageError(f"{word}: no typical shape comes near that size", "describe the model in a TOML file instead")
+        raise UsageError(
+            f"{word}: no typical shape comes near that size", "describe the model in a TOML file instead"
+        )
     return model

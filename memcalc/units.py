@@ -19,6 +19,8 @@ LARGEST = 1e24
 
 
 def _split(text: str, what: str, example: str) -> tuple[float, str]:
+    if text.strip().startswith("-"):
+        raise UsageError(f"{what}: {text} is negative", f"write it like {example}")
     match = re.fullmatch(_NUMBER + r"(\S*)\s*", text)
     if not match:
         raise UsageError(f"{what}: {text!r} is not a number with a unit", f"write it like {example}")

@@ -34,8 +34,8 @@ def compare(model: str, **options: Any) -> int:
     """Answer, print, and say by the status whether any of them fits."""
     form = declared.output_format(options)
     comparison = api.compare(model, **declared.words(options))
-    from memcalc.render import show_comparison
+    from memcalc.render import show
 
-    show_comparison(comparison, form, options["file"], no_color=options["no_color"])
+    show(comparison, form, options["file"], no_color=options["no_color"])
     fitting = any(report.fits for report in comparison.results)
     return 0 if fitting or options["exit_zero"] else 1

@@ -53,11 +53,15 @@ LAYOUT = (
     Declared("ep", _to("--ep"), "N", "Expert parallelism (searched)."),
     Declared("dp", _to("--dp"), "N", "Data parallelism, the number of replicas (searched)."),
     Declared("cp", _to("--cp"), "N", "Context parallelism (1)."),
-    Declared("attention_dp", _to("--attention-dp"), "N", "Attention data parallelism, for experts (searched)."),
+    Declared(
+        "attention_dp", _to("--attention-dp"), "N", "Attention data parallelism, for experts (searched)."
+    ),
 )
 MONEY = (
     Declared("prices", _to("--prices"), "NAME", "Price scenario (owning-neocloud-2026).", ("prices",)),
-    Declared("usd_per_chip_hour", _to("--usd-per-chip-hour"), "USD", "A chip-hour's price instead of a scenario's."),
+    Declared(
+        "usd_per_chip_hour", _to("--usd-per-chip-hour"), "USD", "A chip-hour's price instead of a scenario's."
+    ),
     Declared("usd_per_chip", _to("--usd-per-chip"), "USD", "A chip's price: the cost of owning instead."),
     Declared("depreciation_years", _to("--depreciation-years"), "YEARS", "Life of an owned chip (4)."),
     Declared("usd_per_kwh", _to("--usd-per-kwh"), "USD", "Electricity of an owned chip (0.11)."),
@@ -129,7 +133,9 @@ def words(options: dict[str, Any]) -> dict[str, Any]:
         for text in given["set"]:
             key, equals, value = text.partition("=")
             if not equals or not key or not value:
-                raise UsageError(f"--set {text!r} is not KEY=VALUE", "like --set memory.hbm.bandwidth_bytes_per_s=4.8TB/s")
+                raise UsageError(
+                    f"--set {text!r} is not KEY=VALUE", "like --set memory.hbm.bandwidth_bytes_per_s=4.8TB/s"
+                )
             changes[key.strip()] = value.strip()
         given["set"] = changes
     return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from memcalc._version import __version__
 from memcalc.core import remarks
@@ -292,18 +292,17 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
 
 def _degrades(request: Request, choice: Choice, limits: Limits) -> tuple[Change, ...]:
     """Where a larger batch or a longer context gets a worse verdict, on the chosen layout."""
-    work, job, verdict = request.workload, choice.job, choice.placement.verdict
-    found = []
-    for what, limit, verdict_at in (
-        ("batch", limits.max_batch, lambda n: job.place(n, work.context_tokens).verdict),
-        ("context", limits.max_context_tokens, lambda n: job.place(work.batch, n).verdict),
-    ):
+    work, job = request.workload, choice.job
+
+    def changes(what: str, limit: int | None, verdict_at: Callable[[int], str]) -> Iterator[Change]:
         if len(job.rooms) > 1:
-            same = largest(lambda n, at=verdict_at: at(n) == verdict)  # type: ignore[misc]
-            if same and (limit is None or same < limit):
-                worse = verdict_at(same + 1)
-                if worse != "does-not-fit":
-                    found.append(Change(what, same + 1, worse))
+            same = largest(lambda number: verdict_at(number) == choice.placement.verdict)
+            worse = verdict_at(same + 1) if same else "does-not-fit"
+            if same and worse != "does-not-fit":
+                yield Change(what, same + 1, worse)
         if limit is not None:
-            found.append(Change(what, limit + 1, "does-not-fit"))
-    return tuple(found)
+            yield Change(what, limit + 1, "does-not-fit")
+
+    by_batch = changes("batch", limits.max_batch, lambda n: job.place(n, work.context_tokens).verdict)
+    by_context = changes("context", limits.max_context_tokens, lambda n: job.place(work.batch, n).verdict)
+    return (*by_batch, *by_context)

@@ -101,7 +101,7 @@ class Job:
             absorbed += cache.decode_flops * cache.pairs(tokens)
             pairs += cache.prefill_flops * cache.pairs(tokens)
         if timer.spatial:
-            return self._stream(total, per_group, pairs, placement)
+            return self._stream(total, per_group, pairs)
         chunk = self.engine.prefill_chunk_tokens * layout.context
         chunks = -(-total // chunk)
         # A later chunk reads what the earlier ones of its prompt left in the cache.
@@ -124,7 +124,7 @@ class Job:
         terms = {term: seconds * passes for term, seconds in one.terms.items()}
         return Pass(sum(terms.values()), terms)
 
-    def _stream(self, tokens: int, prompts: int, pairs: float, placement: Placement) -> Pass:
+    def _stream(self, tokens: int, prompts: int, pairs: float) -> Pass:
         """Prefill on a spatial chip: tokens stream through the layers, all of which work at once."""
         timer, engine = self.timer, self.engine
         flops = sum(op.flops_per_token for op in self.book.operators[:-1]) * tokens

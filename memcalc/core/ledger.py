@@ -140,9 +140,7 @@ def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
     return Ledger(model, _operators(model, formats, stored), _caches(model, kv), stored, formats, mtp_bytes)
 
 
-def _operators(
-    model: Model, formats: dict[str, ClassFormat], stored: dict[str, int]
-) -> tuple[Operator, ...]:
+def _operators(model: Model, formats: dict[str, ClassFormat], stored: dict[str, int]) -> tuple[Operator, ...]:
     elements = model.elements()
     found = [
         Operator(tensor, elements[tensor].matrix, stored[tensor], formats[tensor].main)

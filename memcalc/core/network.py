@@ -60,7 +60,9 @@ def network(
     if link is None:
         field = "links.scale_up_bytes_per_s" if near else "links.scale_out_bytes_per_s"
         return Network(0.0, 0.0, 0.0, field)
-    latency = constants.collective_s * (constants.pcie_collective_factor if links.scale_up_kind == "pcie" else 1)
+    latency = constants.collective_s * (
+        constants.pcie_collective_factor if links.scale_up_kind == "pcie" else 1
+    )
     grow = constants.collective_growth
     rate = link * constants.link_efficiency
     message = width * ACTIVATION

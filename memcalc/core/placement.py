@@ -92,7 +92,9 @@ def place(held: Residency, places: tuple[Room, ...], batch: int, context: int, o
         total = held.fixed + kv + activations
         only: Shares = ((tier, 1.0),)
         verdict = "does-not-fit" if total > usable else _only(tier)
-        return Placement(dict.fromkeys((*WEIGHT_PARTS, "kv", "overhead"), only), {tier: total}, verdict, order)
+        return Placement(
+            dict.fromkeys((*WEIGHT_PARTS, "kv", "overhead"), only), {tier: total}, verdict, order
+        )
     sizes = {**held.parts, "kv": kv, "overhead": held.reserved + activations}
     free = {room.tier: room.usable for room in places}
     shares: dict[str, Shares] = {}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from memcalc.chip import ON_CHIP, TIER_TITLES
-from memcalc.core.cost import usd_per_chip_hour
+from memcalc.chip import TIER_TITLES
 from memcalc.core.placement import HOT_WEIGHTS
 from memcalc.core.report import Cost
 from memcalc.core.residency import Residency
 from memcalc.core.search import Choice, Request
-from memcalc.core.timing import BOUNDLESS
 from memcalc.model import KINDS, source_of
 from memcalc.units import format_bytes
 from memcalc.workload import Payment
@@ -42,7 +40,11 @@ def evidence(request: Request) -> dict[str, str]:
     else:
         result = engine.evidence
     kinds = []
-    figures = [f"memory.{name}.{key}" for name, _ in chip.homes for key in ("capacity_bytes", "bandwidth_bytes_per_s")]
+    figures = [
+        f"memory.{name}.{key}"
+        for name, _ in chip.homes
+        for key in ("capacity_bytes", "bandwidth_bytes_per_s")
+    ]
     for figure in (*figures, "compute", "layer_floor"):
         found = source_of(chip.sources, figure)
         if found:
@@ -185,7 +187,9 @@ def warnings(
         said.append(f"hypothetical: {chip.name}'s maker has published no figure; all are an archetype's")
     limit = model.context_limit_tokens
     if limit and work.context_tokens > limit:
-        said.append(f"context {work.context_tokens} is beyond the {limit} tokens that {model.name} was made for")
+        said.append(
+            f"context {work.context_tokens} is beyond the {limit} tokens that {model.name} was made for"
+        )
     if not choice:
         return tuple(said)
     timer = choice.job.timer
@@ -206,11 +210,15 @@ def warnings(
         if tier.home and source and source.kind == "estimate" and not chip.hypothetical:
             said.append(f"capacity of the {tier_title(name)} of {chip.name}: {source.source}")
     scenario = request.payment.scenario
-    if cost and scenario and price_name(request.payment) == scenario.name and chip.name in scenario.placeholders:
+    if (
+        cost
+        and scenario
+        and price_name(request.payment) == scenario.name
+        and chip.name in scenario.placeholders
+    ):
         said.append(f"the price of {chip.name} in {scenario.name} is a placeholder of its source")
-    if cost and cost.usd_per_chip_hour is None and usd_per_chip_hour(request.payment, chip) is None:
-        if request.payment.usd_per_chip is not None:
-            said.append(f"no cost of owning: the power of {chip.name} is unknown")
+    if cost and cost.usd_per_chip_hour is None and request.payment.usd_per_chip is not None:
+        said.append(f"no cost of owning: the power of {chip.name} is unknown")
     if cost and cost.watts is None:
         said.append(f"no energy: the power of {chip.name} is unknown")
     return tuple(dict.fromkeys(said))

@@ -218,6 +218,11 @@ class Report:
     sensitivity: tuple[Sensitivity, ...] = ()
     why: str = ""
 
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """The report as the only one of its kind, as a comparison has several."""
+        return (self,)
+
     def to_dict(self) -> dict[str, Any]:
         """The report as the JSON contract has it: plain dictionaries, lists, numbers and None."""
         plain: dict[str, Any] = _plain(self)

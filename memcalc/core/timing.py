@@ -74,7 +74,11 @@ class Timer:
         wider = activations if activations in ("fp32", "fp16", "int8", "int4") else "bf16"
         self.formats["kv"], peak = self._peak(wider, wider)
         self._core_rate = (
-            peak * constants.compute_efficiency * constants.attention_efficiency * self.narrow * layout.context
+            peak
+            * constants.compute_efficiency
+            * constants.attention_efficiency
+            * self.narrow
+            * layout.context
         )
         self.core_bytes = [
             c.bytes_per_token
@@ -188,7 +192,9 @@ class Timer:
         """
         constants = self.constants
         shares, rates, square = placement.shares, self.rates, self.engine.combine != "max"
-        slowness = {part: [(t, f / rates[t][0]) for t, f in shares[part]] for part in ("attention", "ffn", "experts")}
+        slowness = {
+            part: [(t, f / rates[t][0]) for t, f in shares[part]] for part in ("attention", "ffn", "experts")
+        }
         memory = dict.fromkeys(rates, 0.0)
         compute = 0.0
         saturation = constants.saturation_tokens
@@ -199,7 +205,7 @@ class Timer:
             if op.hit:
                 share = 1.0 - (1.0 - op.hit) ** count
                 tile = count * op.hit / share if share else 0.0
-            c = op.token_s * count * (1.0 + saturation / (tile if tile > LEAST_TILE else LEAST_TILE))
+            c = op.token_s * count * (1.0 + saturation / max(tile, LEAST_TILE))
             if count <= VECTOR_TOKENS and op.vector_s * share > c:
                 c = op.vector_s * share
             size = op.bytes * share

@@ -67,11 +67,20 @@ def read(kind: str, name: str) -> dict[str, Any]:
         return tomllib.load(file)
 
 
+def text(kind: str, name: str) -> str:
+    """The file of a preset as it is, with its sources."""
+    found = find(kind, name)
+    if found is None:
+        raise unknown(kind, name)
+    with open(os.path.join(ROOT, kind, found + ".toml"), encoding="utf-8") as file:
+        return file.read()
+
+
 def unknown(kind: str, name: str, also: tuple[str, ...] = ()) -> UsageError:
     """The error for a name that is no preset of the kind (or of the kinds `also`)."""
     near = did_you_mean(name, [known for one in (kind, *also) for known in names(one)])
     shown = f"'memcalc presets list {kind}' shows all"
-    hint = f"did you mean {near!r}? {shown}" if near else shown
+    hint = f"{near} {shown}" if near else shown
     word = "price scenario" if kind == "prices" else kind[:-1]
     return UsageError(f"unknown {word} {name!r}", hint)
 

@@ -1,7 +1,7 @@
 """Files of the user: TOML that becomes a model, a chip, a system or an engine, or says all that is wrong.
 
 The nouns are the same frozen dataclasses as everywhere; pydantic checks their shape and types, this module
-reads figures written as text (`"80GiB"`), holds them to ranges and words what is wrong. pydantic takes long to
+reads figures written as text (`"80GiB"`), holds them to ranges and words what is wrong. pydantic is slow to
 import, so import this module only where such a file is read. Every failure is one `FileError`.
 """
 
@@ -126,14 +126,14 @@ _RANGES: Mapping[str, _Range] = {
 def read_model(path: Path) -> Model:
     """The model that a TOML file describes; FileError with all that is wrong in it.
 
-    >>> import tempfile, os
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = os.path.join(folder, "tiny.toml")
     ...     with open(file, "w", encoding="utf-8") as out:
     ...         _ = out.write('name = "tiny"\\nwidth = 512\\nvocabulary = 32000\\n[[layers]]\\ncount = 4\\n'
     ...             'attention = {heads = 8, kv_heads = 2, head_dim = 64}\\nfeed_forward = {width = 2048}')
     ...     read_model(file).parameters
-    47977984
+    47976960
     """
     model: Model = _noun("model", path, _load(path))
     return model
@@ -184,9 +184,6 @@ def _kind(table: _Table) -> Kind:
     if "chip" in table or "count" in table:
         return "system"
     return "model" if "layers" in table else "engine"
-
-
-# Reading
 
 
 def _load(path: Path) -> _Table:
@@ -253,7 +250,7 @@ def _neighbour(path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     near = did_you_mean(word[:255], names)
-    return f"did you mean {_file_name(os.path.join(folder, near))!r}?" if near else None
+    return f"did you mean '{_file_name(os.path.join(folder, near))}'?" if near else None
 
 
 def _refuse_long_keys(name: str, text: str) -> None:
@@ -264,15 +261,12 @@ def _refuse_long_keys(name: str, text: str) -> None:
 
 
 def _toml_hint(reason: str) -> str | None:
-    if reason.startswith("Invalid value"):
+    if reason.startswith(("Invalid value", "Expected newline or end of document after a statement")):
         return 'a figure with a unit is text and needs quotes: capacity_bytes = "80GiB"'
     return None
 
 
-# Checking
-
-
-class _Enough(Exception):
+class _EnoughError(Exception):
     """So many problems were found that no more are looked for."""
 
 
@@ -281,31 +275,35 @@ class _Sheet:
 
     def __init__(self, file: str, table: _Table) -> None:
         self.file, self.table = file, table
-        self.lines: list[str] = []
+        self.found: list[tuple[_Place, str]] = []
         self.places: set[_Place] = set()
 
     def add(self, place: _Place, what: str, unit: str | None = None) -> None:
-        """Note what is wrong at a place (once), with its value and the unit that is expected."""
-        if place in self.places:
+        """Note what is wrong at a place (once), with its value and the unit that is expected.
+
+        What lies below a place that has a problem already is passed over.
+        """
+        if any(place[:length] in self.places for length in range(len(place) + 1)):
             return
         self.places.add(place)
         shown = _shown(_look_up(self.table, place))
         line = f"{self.file}: {_dotted(place)}{f' = {shown}' if shown else ''}: {what}"
-        self.add_line(f"{line} ({unit})" if unit else line)
+        self.add_line(place, f"{line} ({unit})" if unit and unit not in what else line)
 
-    def add_line(self, line: str) -> None:
+    def add_line(self, place: _Place, line: str) -> None:
         """Note a problem that is worded already."""
-        if len(self.lines) == MOST_PROBLEMS:
-            raise _Enough
-        self.lines.append(line)
+        if len(self.found) == MOST_PROBLEMS:
+            raise _EnoughError
+        self.found.append((place, line))
 
     def error(self, kind: Kind, *, more: bool) -> FileError:
         """The one error that lists them."""
         hint = f"'memcalc presets show {_EXAMPLES[kind]}' shows one that is right"
-        if len(self.lines) == 1:
-            return FileError(self.lines[0], hint, tuple(self.lines))
-        count = f"more than {MOST_PROBLEMS}" if more else str(len(self.lines))
-        return FileError(f"{self.file}: {count} problems", hint, tuple(self.lines))
+        lines = tuple(line for _, line in sorted(self.found, key=lambda one: _rank(self.table, one[0])))
+        if len(lines) == 1:
+            return FileError(lines[0], hint, lines)
+        count = f"more than {MOST_PROBLEMS}" if more else str(len(lines))
+        return FileError(f"{self.file}: {count} problems", hint, lines)
 
 
 _NOUNS: Mapping[Kind, type] = {"chip": Chip, "system": System, "model": Model, "engine": Engine}
@@ -322,9 +320,9 @@ def _noun(kind: Kind, path: Path, table: _Table) -> Any:
             clean["chip"] = _chip_of(clean.get("chip"), path, sheet)
         noun = _validated(_NOUNS[kind], clean, sheet)
         _CROSS_CHECKS[kind](clean, sheet)
-    except _Enough:
+    except _EnoughError:
         raise sheet.error(kind, more=True) from None
-    if sheet.lines:
+    if sheet.found:
         raise sheet.error(kind, more=False)
     return noun
 
@@ -348,7 +346,7 @@ def _validated(noun: type, clean: _Table, sheet: _Sheet) -> Any:
     except ValidationError as errors:
         for error in errors.errors(include_url=False, include_input=False):
             _add_type_problem(noun, clean, error, sheet)
-        if not sheet.lines:
+        if not sheet.found:
             sheet.add((), f"cannot be used: {_one_line(str(errors))[:200]}")
     return None
 
@@ -368,7 +366,8 @@ def _add_type_problem(noun: type, clean: _Table, error: Any, sheet: _Sheet) -> N
     hint, kind = _hint_at(noun, place), error["type"]
     what = _TYPE_PROBLEMS.get(kind) or _one_line(error["msg"])
     if kind == "literal_error":
-        what = f"must be one of {', '.join(get_args(hint)) or error['ctx']['expected']}"
+        known = ("grouped", "latent") if place[0] == "layers" else get_args(hint)
+        what = "must be one of " + ", ".join(known)
     sheet.add(place, what, _unit(place, hint))
 
 
@@ -376,7 +375,7 @@ _TYPE_PROBLEMS = {
     "missing": "is missing",
     "unexpected_keyword_argument": "is not a key here",
     "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
+    "int_from_float": "must be a whole number, without point or exponent",
     "float_type": "must be a number",
     "string_type": "must be text in quotes",
     "bool_type": "must be true or false",
@@ -394,9 +393,6 @@ def _place(location: _Place, clean: _Table) -> _Place | None:
         table = _look_up(clean, location[:3])
         return location[:3] + location[4:] if location[3] == _attention(table).__name__ else None
     return location
-
-
-# Types, as the dataclasses declare them
 
 
 @cache
@@ -443,9 +439,6 @@ def _hint_at(hint: Any, place: _Place) -> Any:
         else:
             return None
     return hint
-
-
-# Cleaning: what pydantic shall see
 
 
 def _clean(hint: Any, value: Any, place: _Place, sheet: _Sheet) -> Any:
@@ -524,14 +517,13 @@ def _possible(value: Any, place: _Place, hint: Any, sheet: _Sheet) -> bool:
     if isinstance(value, bool | str):
         return True
     if isinstance(value, int | float):
-        unit = _unit(place, hint)
-        if isinstance(value, float) and not isfinite(value):
-            sheet.add(place, "must be finite", unit)
-        elif abs(value) > (_LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT):
-            most = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
-            sheet.add(place, f"must be at most {_plain(most)}", unit)
-        else:
+        # Python compares its integers with floats exactly, however long they are.
+        if abs(value) <= _LARGEST_FLOAT:
             return True
+        finite = isinstance(value, int) or isfinite(value)
+        most = _LARGEST_INT if hint is int else _LARGEST_FLOAT
+        what = f"must be at most {_plain(most)}" if finite else "must be finite"
+        sheet.add(place, what, _unit(place, hint))
         return False
     sheet.add(place, "is a date or a time of day, which nothing here takes")
     return False
@@ -565,6 +557,8 @@ def _from_text(hint: type, text: str, place: _Place, sheet: _Sheet) -> int | flo
         number: int | float = read_figure(key, text)
     except UsageError as error:
         reason = error.message.removeprefix(f"{key}: ").removeprefix(f"{text!r} ")
+        if unit and ("plain number" in unit or "whole number" in unit):
+            reason = "must be a number of zero or more, without a unit"
         sheet.add(place, reason, unit)
         return None
     if hint is int and number != int(number):
@@ -577,7 +571,7 @@ def _range(place: _Place, hint: type) -> _Range:
     name, group = place[-1], place[-2] if len(place) > 1 else ""
     if place[0] == "layers" and name == "count":
         return _Range(1, _MOST_LAYERS)
-    found = _RANGES.get(str(name)) or _RANGES.get(str(group))
+    found = _RANGES.get(str(group)) or _RANGES.get(str(name))
     return found or (_COUNT if hint is int else _QUANTITY)
 
 
@@ -639,9 +633,6 @@ def _unknown_preset(kind: str, word: str) -> str:
     return f"is not among the presets; {presets.unknown(kind, word[:_SHOWN]).hint}"
 
 
-# Checks of several values together; what is of the wrong type has been reported and is passed over
-
-
 def _check_chip(clean: _Table, sheet: _Sheet) -> None:
     memory = clean.get("memory")
     if not isinstance(memory, dict) or ("memory",) in sheet.places:
@@ -650,6 +641,8 @@ def _check_chip(clean: _Table, sheet: _Sheet) -> None:
     if any(tier.get("home") is True and "capacity_bytes" in tier for tier in tiers.values()):
         return
     homes = [name for name, tier in tiers.items() if tier.get("home") is True]
+    if any(("memory", name, "home") in sheet.places for name in tiers):
+        return
     if homes:
         sheet.add(("memory", homes[0], "capacity_bytes"), "is missing", expected_unit("capacity_bytes"))
     else:
@@ -722,15 +715,12 @@ def _chip_of(word: Any, path: Path, sheet: _Sheet) -> Any:
         except FileError as error:
             sheet.places.add(("chip",))
             for line in error.problems or (error.message,):
-                sheet.add_line(line)
+                sheet.add_line(("chip",), line)
             return None
     if presets.find("chips", word) is None:
         sheet.add(("chip",), _unknown_preset("chips", word))
         return None
     return asdict(presets.load_chip(word))
-
-
-# Words for messages
 
 
 def _look_up(table: Any, place: _Place) -> Any:
@@ -743,6 +733,16 @@ def _look_up(table: Any, place: _Place) -> Any:
         else:
             return None
     return table
+
+
+def _rank(table: Any, place: _Place) -> list[int]:
+    """Sorts places as they follow each other in the file; what is missing comes last in its table."""
+    ranks = []
+    for key in place:
+        keys = list(table) if isinstance(table, dict) else []
+        ranks.append(key if isinstance(key, int) else keys.index(key) if key in keys else len(keys))
+        table = _look_up(table, (key,))
+    return ranks
 
 
 def _shown(value: Any) -> str:

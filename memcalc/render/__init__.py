@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from memcalc.render import export
@@ -13,46 +12,37 @@ if TYPE_CHECKING:
     from memcalc.core.report import Report
     from memcalc.studies.compare import Comparison
 
-#: Columns of a table on a terminal at most, and of one that is piped or written to a file.
-TERMINAL_WIDTH, STREAM_WIDTH = 100, 200
+#: Columns of a table that is piped or written to a file.
+STREAM_WIDTH = 200
 
 
-def show(report: Report, form: str, file: str | None, *, no_color: bool = False) -> None:
-    """Print a report in a format, to the screen or a file."""
+def show(result: Report | Comparison, form: str, file: str | None, *, no_color: bool = False) -> None:
+    """Print a report or a comparison in a format, to the screen or into a file."""
     if form == "table":
-        from memcalc.render.tables import fit_screen
-
-        _table(lambda stream, colour, width: fit_screen(report, stream, colour, width), file, no_color)
+        text = _screen(result, file, no_color=no_color)
     elif form == "json":
-        _emit(export.to_json(report.to_dict()), file)
+        text = export.to_json(result.to_dict())
     else:
-        _emit(export.rows([report], form), file)
-
-
-def show_comparison(comparison: Comparison, form: str, file: str | None, *, no_color: bool = False) -> None:
-    """Print a comparison in a format, to the screen or a file."""
-    if form == "table":
-        from memcalc.render.tables import compare_screen
-
-        _table(lambda stream, colour, width: compare_screen(comparison, stream, colour, width), file, no_color)
-    elif form == "json":
-        _emit(export.to_json(comparison.to_dict()), file)
-    else:
-        _emit(export.rows(comparison.results, form), file)
-
-
-def _table(draw: Callable[[TextIO, bool, int], None], file: str | None, no_color: bool) -> None:
-    if file not in (None, "-"):
-        from io import StringIO
-
-        text = StringIO()
-        draw(text, False, STREAM_WIDTH)
-        _emit(text.getvalue(), file)
+        text = export.rows(result.reports, form)
+    if file is not None and file != "-":
+        export.write_file(file, text)
         return
     # What a terminal's character set lacks is replaced, not an error.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    draw(sys.stdout, wants_colour(sys.stdout, no_color=no_color), screen_width(sys.stdout))
+    sys.stdout.write(text)
+
+
+def _screen(result: Report | Comparison, file: str | None, *, no_color: bool) -> str:
+    from memcalc.core.report import Report
+    from memcalc.render.tables import compare_screen, fit_screen
+
+    to_screen = file is None or file == "-"
+    colour = to_screen and wants_colour(sys.stdout, no_color=no_color)
+    width = screen_width(sys.stdout) if to_screen else STREAM_WIDTH
+    if isinstance(result, Report):
+        return fit_screen(result, colour=colour, width=width)
+    return compare_screen(result, colour=colour, width=width)
 
 
 def wants_colour(stream: TextIO, *, no_color: bool) -> bool:
@@ -64,17 +54,11 @@ def wants_colour(stream: TextIO, *, no_color: bool) -> bool:
 
 def screen_width(stream: TextIO) -> int:
     """Columns to draw: those of a terminal, up to 100; wide and unbroken elsewhere."""
+    from memcalc.render.tables import TERMINAL_WIDTH
+
     if not stream.isatty():
         return STREAM_WIDTH
     try:
         return min(TERMINAL_WIDTH, os.get_terminal_size(stream.fileno()).columns or TERMINAL_WIDTH)
     except OSError:
         return TERMINAL_WIDTH
-
-
-def _emit(text: str, file: str | None) -> None:
-    if file in (None, "-"):
-        sys.stdout.write(text)
-        return
-    assert file is not None
-    export.write_file(file, text)

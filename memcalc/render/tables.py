@@ -2,79 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from io import StringIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from memcalc.core.remarks import term_title, tier_title
-from memcalc.core.report import Report
+from memcalc.core.report import Cost, Decode, Report
 from memcalc.render import words
 from memcalc.studies.compare import Comparison, label, price, speed
 from memcalc.units import format_bytes
 
-#: Columns of the bar that shows where a step goes.
-BAR = 16
+#: Columns of a table on a terminal at most.
+TERMINAL_WIDTH = 100
+#: Columns of the bar that shows where a step goes, and the smallest share of a step that has one.
+BAR, SMALLEST_SHARE = 24, 0.005
 _LABELS = {"kv_cache": "KV cache"}
 
 
-def _console(stream: TextIO, colour: bool, width: int) -> Console:
-    return Console(
-        file=stream,
-        width=width,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-    )
+class _Screen:
+    """Lines drawn by Rich, for a width and with or without colour."""
+
+    def __init__(self, *, colour: bool, width: int) -> None:
+        self._stream = StringIO()
+        self._wide = width > TERMINAL_WIDTH
+        self._console = Console(
+            file=self._stream,
+            width=width,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            force_terminal=colour,
+            color_system="standard" if colour else None,
+        )
+
+    def line(self, text: str, style: str = "") -> None:
+        """A line of text; off a terminal it is not broken, however long."""
+        self._console.print(Text(text, style=style), soft_wrap=self._wide)
+
+    def block(self, table: Table) -> None:
+        """A table with an empty line after it."""
+        self._console.print(table)
+        self._console.print()
+
+    def text(self) -> str:
+        """What was drawn, without the blanks that fill up columns."""
+        lines = self._stream.getvalue().rstrip().split("\n")
+        return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _plain_table(*, header: bool = True) -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=header)
 
 
 def _grid(title: str, *columns: str) -> Table:
     """A table without lines: a title and right-aligned columns."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=True)
+    table = _plain_table()
     table.add_column(title, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
-def fit_screen(report: Report, stream: TextIO, colour: bool, width: int) -> None:
+def fit_screen(report: Report, *, colour: bool, width: int) -> str:
     """The screen of `memcalc fit`."""
-    console = _console(stream, colour, width)
-    console.print(Text(words.answer(report), style="bold green" if report.fits else "bold red"), soft_wrap=width > 100)
-    console.print(Text(words.asked(report)), soft_wrap=width > 100)
-    console.print()
-    if not report.fits:
-        _misfit(console, report)
+    screen = _Screen(colour=colour, width=width)
+    screen.line(words.answer(report), "bold green" if report.fits else "bold red")
+    screen.line(words.asked(report))
+    screen.line("")
+    if report.fits:
+        screen.block(_bytes(report))
     else:
-        console.print(_bytes(report))
-        console.print()
-        if report.decode:
-            console.print(_speeds(report))
-            console.print()
-        if report.cost:
-            console.print(_costs(report))
-            console.print()
-    console.print(_closing(report, width))
+        _misfit(screen, report)
+    if report.decode:
+        screen.block(_speeds(report, report.decode))
+    if report.cost:
+        screen.block(_costs(report, report.cost))
+    screen.block(_closing(report))
+    return screen.text()
 
 
-def _misfit(console: Console, report: Report) -> None:
-    sizes = [
-        f"{_LABELS.get(row.tensor, row.tensor)} {format_bytes(row.bytes)}" for row in report.placement if row.bytes
-    ]
-    console.print("  " + " · ".join(sizes))
-    console.print()
-    if not report.remedies:
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), show_header=False)
-    console.print("  what would do", style="bold")
-    for remedy in report.remedies:
-        table.add_row(remedy.options, remedy.outcome)
-    console.print(table)
-    console.print()
+def _misfit(screen: _Screen, report: Report) -> None:
+    sizes = [f"{_title(row.tensor)} {format_bytes(row.bytes)}" for row in report.placement if row.bytes]
+    screen.line("  needs  " + " · ".join(sizes))
+    screen.line("")
+    if report.remedies:
+        table = _grid("  what would do")
+        table.add_column("")
+        for remedy in report.remedies:
+            table.add_row(f"  {remedy.options}", remedy.outcome)
+        screen.block(table)
+
+
+def _title(tensor: str) -> str:
+    return _LABELS.get(tensor, tensor)
 
 
 def _bytes(report: Report) -> Table:
@@ -85,7 +108,7 @@ def _bytes(report: Report) -> Table:
     for row in report.placement:
         if not row.bytes:
             continue
-        name = _LABELS.get(row.tensor, row.tensor)
+        name = _title(row.tensor)
         if row.tensor == "kv_cache":
             name += f"  {report.kv_cache.bytes_per_token:,} B/token"
         here = [format_bytes(row.tiers[t.tier]) if row.tiers.get(t.tier) else "–" for t in tiers]
@@ -95,52 +118,47 @@ def _bytes(report: Report) -> Table:
     return table
 
 
-def _speeds(report: Report) -> Table:
-    decode, prefill = report.decode, report.prefill
-    assert decode is not None
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("  how fast", no_wrap=True)
-    table.add_column("likely", justify="right", no_wrap=True)
-    table.add_column("80 % band", no_wrap=True)
+def _speeds(report: Report, decode: Decode) -> Table:
+    """Decode and prefill: likely values, bands, and where a step goes."""
+    table = _banded("  how fast")
     low, high = decode.low["tokens_per_s_per_user"], decode.high["tokens_per_s_per_user"]
     user = decode.tokens_per_s_per_user
     table.add_row("  tokens/s per user", words.speed(user), f"{words.speed(low)} to {words.speed(high)}")
-    table.add_row(
-        "  tokens/s, system · per chip",
-        f"{words.speed(decode.tokens_per_s)} · {words.speed(decode.tokens_per_s_per_chip)}",
-    )
-    table.add_row("  decode step", words.seconds(decode.step_s), _split(decode.terms_s, decode.step_s))
+    table.add_row("  tokens/s, whole system", words.speed(decode.tokens_per_s))
+    table.add_row("  tokens/s per chip", words.speed(decode.tokens_per_s_per_chip))
+    table.add_row("  decode step", words.seconds(decode.step_s), f"bound by {term_title(decode.bottleneck)}")
+    for title, seconds, share in words.terms(decode.terms_s, decode.step_s):
+        if share >= SMALLEST_SHARE:
+            table.add_row(f"    {title}", words.seconds(seconds), f"{words.bar(share, BAR)} {share:.0%}")
+    prefill = report.prefill
     if prefill:
         low, high = prefill.low["time_to_first_token_s"], prefill.high["time_to_first_token_s"]
-        bound = f"bound by {term_title(prefill.bottleneck)}"
-        first = prefill.time_to_first_token_s
-        band = f"{words.seconds(low)} to {words.seconds(high)}, {bound}"
-        table.add_row("  time to first token", words.seconds(first), band)
+        band = f"{words.seconds(low)} to {words.seconds(high)}, bound by {term_title(prefill.bottleneck)}"
+        table.add_row("  time to first token", words.seconds(prefill.time_to_first_token_s), band)
     if report.request and report.request.latency_s is not None:
         table.add_row("  whole request", words.seconds(report.request.latency_s))
     return table
 
 
-def _split(terms: object, step: float) -> str:
-    """Where a step goes: each term with its time and a bar."""
-    parts = [
-        f"{title} {words.seconds(seconds)} {words.bar(share, BAR)}"
-        for title, seconds, share in words.terms(terms, step)
-        if share >= 0.005
-    ]
-    return "  ".join(parts)
+def _banded(title: str) -> Table:
+    """A table of likely values with their bands; the bands give way where a terminal is narrow."""
+    table = _grid(title, "likely")
+    table.add_column("80 % band")
+    return table
 
 
-def _costs(report: Report) -> Table:
-    cost = report.cost
-    assert cost is not None
-    hour = "no price" if cost.usd_per_chip_hour is None else f"{words.money(cost.usd_per_chip_hour)} USD per chip-hour"
-    basis = f"{report.prices}: {hour}" + (f" ({cost.price_kind}, {cost.price_date})" if cost.price_kind else "")
+def _costs(report: Report, cost: Cost) -> Table:
+    """Dollars and joules with their bands, and the price that they rest on."""
+    hour = (
+        "no price"
+        if cost.usd_per_chip_hour is None
+        else f"{words.money(cost.usd_per_chip_hour)} USD per chip-hour"
+    )
+    basis = f"{report.prices}: {hour}" + (
+        f" ({cost.price_kind}, {cost.price_date})" if cost.price_kind else ""
+    )
     basis += f", utilization {cost.utilization:.0%}"
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("  how dear", no_wrap=True)
-    table.add_column("likely", justify="right", no_wrap=True)
-    table.add_column("80 % band", no_wrap=True)
+    table = _banded("  how dear")
     for name, key, value in (
         ("USD per million tokens out", "usd_per_million_output_tokens", cost.usd_per_million_output_tokens),
         ("USD per million tokens in", "usd_per_million_input_tokens", cost.usd_per_million_input_tokens),
@@ -150,15 +168,17 @@ def _costs(report: Report) -> Table:
             table.add_row(f"  {name}", words.money(value), band)
     if cost.joules_per_output_token is not None:
         key = "joules_per_output_token"
-        band = f"{words.joules(cost.low[key])} to {words.joules(cost.high[key])}, at {words.watts(cost.watts)}"
+        band = (
+            f"{words.joules(cost.low[key])} to {words.joules(cost.high[key])}, at {words.watts(cost.watts)}"
+        )
         table.add_row("  joules per token out", words.joules(cost.joules_per_output_token), band)
     table.add_row("  price", "", basis)
     return table
 
 
-def _closing(report: Report, width: int) -> Table:
+def _closing(report: Report) -> Table:
     """Limits, evidence, what is left out and what to know: label and wrapped text."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table = _plain_table(header=False)
     table.add_column("", no_wrap=True, style="bold")
     table.add_column("", overflow="fold")
     if report.fits:
@@ -179,56 +199,53 @@ def _closing(report: Report, width: int) -> Table:
     return table
 
 
-def compare_screen(comparison: Comparison, stream: TextIO, colour: bool, width: int) -> None:
+def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     """The screen of `memcalc compare`: a row a system, a star at the best of each column."""
-    console = _console(stream, colour, width)
+    screen = _Screen(colour=colour, width=width)
     reports = comparison.results
-    first = reports[0]
-    work = first.workload
+    work = reports[0].workload
     models = ", ".join(dict.fromkeys(r.model.name for r in reports))
-    console.print(Text(_headline(comparison), style="bold"), soft_wrap=width > 100)
-    formats = ", ".join(
-        dict.fromkeys(f"{r.precision.weights} weights, {r.precision.kv} KV cache" for r in reports)
+    formats = dict.fromkeys(f"{r.precision.weights} weights, {r.precision.kv} KV cache" for r in reports)
+    screen.line(_headline(comparison), "bold")
+    screen.line(
+        f"{models} · {work.workflow} · batch {work.batch:,} · context {work.context_tokens:,} · "
+        f"{' or '.join(formats)} · prices {reports[0].prices} · * best of the column"
     )
-    console.print(
-        f"{models} · {work.workflow} · batch {work.batch:,} · context {work.context_tokens:,} · {formats} · "
-        f"prices {first.prices} · * best of the column",
-        soft_wrap=width > 100,
-    )
-    console.print()
-    table = _grid("  system")
-    table.add_column("verdict")
-    for column in ("tok/s/user", "tok/s/chip", "TTFT", "USD/Mtok out", "J/token"):
-        table.add_column(column, justify="right", no_wrap=True)
+    screen.line("")
+    narrow = width <= TERMINAL_WIDTH
+    table = _plain_table()
+    table.add_column("  system", no_wrap=not narrow)
+    table.add_column("verdict", no_wrap=not narrow)
+    for column in ("tok/s\n/user", "tok/s\n/chip", "TTFT", "USD/Mtok\nout", "J/token"):
+        table.add_column(column if narrow else column.replace("\n", " ").replace(" /", "/"), justify="right")
     table.add_column("bound by", no_wrap=True)
-    table.add_column("evidence", no_wrap=True)
-    stars = [
-        _best(reports, speed, most=True),
-        _best(reports, lambda r: r.decode.tokens_per_s_per_chip if r.decode else None, most=True),
-        _best(reports, lambda r: r.prefill.time_to_first_token_s if r.prefill else None, most=False),
-        _best(reports, price, most=False),
-        _best(reports, lambda r: r.cost.joules_per_output_token if r.cost else None, most=False),
-    ]
+    if not narrow:
+        table.add_column("evidence", no_wrap=True)
+    stars = [_best(reports, figure, most=most) for figure, _, most in _FIGURES]
     for place, report in enumerate(reports):
-        cells = _cells(report)
-        marked = [f"{cell} *" if star == place else f"{cell}  " for cell, star in zip(cells, stars, strict=True)]
+        cells = [
+            (show(value) if (value := figure(report)) is not None else "–")
+            + (" *" if star == place else "  ")
+            for (figure, show, _), star in zip(_FIGURES, stars, strict=True)
+        ]
         bound = term_title(report.decode.bottleneck) if report.decode else "–"
-        evidence = report.evidence["decode"]
-        phrase = words.verdict_phrase(report)
-        if report.fits and report.limits.max_batch:
-            phrase += f", batch ≤ {report.limits.max_batch:,}"
-        table.add_row(f"  {label(report, reports)}", phrase, *marked, bound, evidence)
-    console.print(table)
-    console.print()
-    closing = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        row = [f"  {label(report, reports)}", _verdict(report), *cells, bound]
+        table.add_row(*row, *([] if narrow else [report.evidence["decode"]]))
+    screen.block(table)
+    closing = _plain_table(header=False)
     closing.add_column("", no_wrap=True, style="bold")
     closing.add_column("", overflow="fold")
+    if narrow:
+        for worth in dict.fromkeys(r.evidence["decode"] for r in reports):
+            those = [label(r, reports) for r in reports if r.evidence["decode"] == worth]
+            closing.add_row("  evidence", f"{worth}: {', '.join(those)}")
     for sentence in comparison.why:
         closing.add_row("  why", sentence)
     closing.add_row("  not modelled", ", ".join(dict.fromkeys(x for r in reports for x in r.not_modeled)))
     for note in dict.fromkeys(w for r in reports for w in r.warnings):
         closing.add_row("  note", note)
-    console.print(closing)
+    screen.block(closing)
+    return screen.text()
 
 
 def _headline(comparison: Comparison) -> str:
@@ -247,18 +264,23 @@ def _headline(comparison: Comparison) -> str:
     return text
 
 
-def _best(reports: Sequence[Report], figure: object, *, most: bool) -> int | None:
+def _best(reports: Sequence[Report], figure: Callable[[Report], float | None], *, most: bool) -> int | None:
     """The place of the best report in a column; None where none has a figure."""
-    known = [(value, place) for place, r in enumerate(reports) if (value := figure(r)) is not None]  # type: ignore[operator]
+    known = [(value, place) for place, r in enumerate(reports) if (value := figure(r)) is not None]
     return (max if most else min)(known)[1] if known else None
 
 
-def _cells(report: Report) -> list[str]:
-    decode, prefill, cost = report.decode, report.prefill, report.cost
-    return [
-        words.speed(decode.tokens_per_s_per_user) if decode else "–",
-        words.speed(decode.tokens_per_s_per_chip) if decode else "–",
-        words.seconds(prefill.time_to_first_token_s) if prefill else "–",
-        words.money(cost.usd_per_million_output_tokens) if cost and cost.usd_per_million_output_tokens else "–",
-        words.joules(cost.joules_per_output_token) if cost and cost.joules_per_output_token else "–",
-    ]
+def _verdict(report: Report) -> str:
+    phrase = words.verdict_phrase(report)
+    most = report.limits.max_batch
+    return f"{phrase}, ≤ {most:,} users" if report.fits and most else phrase
+
+
+#: The figures of the columns, how each is shown, and whether the largest is the best.
+_FIGURES: tuple[tuple[Callable[[Report], float | None], Callable[[float], str], bool], ...] = (
+    (speed, words.speed, True),
+    (lambda r: r.decode.tokens_per_s_per_chip if r.decode else None, words.speed, True),
+    (lambda r: r.prefill.time_to_first_token_s if r.prefill else None, words.seconds, False),
+    (price, words.money, False),
+    (lambda r: r.cost.joules_per_output_token if r.cost else None, words.joules, False),
+)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+from memcalc.chip import ON_CHIP
 from memcalc.core.remarks import term_title, tier_title
 from memcalc.core.report import Report
 from memcalc.units import format_bytes, format_seconds
@@ -11,10 +14,8 @@ def verdict_phrase(report: Report) -> str:
     """The verdict as a person reads it: "in HBM", "fits in SRAM", "weights in SRAM, KV cache in HBM"."""
     rows = {row.tensor: row.tiers for row in report.placement}
     weights, cache = rows["weights"], rows["kv_cache"]
-    chip = [t for t in ("rom", "sram") if t in weights or t in cache]
-    beyond = [t for t in (*weights, *cache) if t not in ("rom", "sram")]
-    near = " and ".join(tier_title(tier) for tier in chip)
-    far = " and ".join(dict.fromkeys(tier_title(tier) for tier in beyond))
+    near = _titles(tier for tier in ON_CHIP if tier in weights or tier in cache)
+    beyond = dict.fromkeys(tier for tier in (*weights, *cache) if tier not in ON_CHIP)
     if report.verdict == "on-chip":
         return f"fits in {near}"
     if report.verdict == "weights-on-chip":
@@ -24,20 +25,20 @@ def verdict_phrase(report: Report) -> str:
     if report.verdict == "split":
         return f"partly in {near}: {_share(weights):.0%} of the weights, {_share(cache):.0%} of the KV cache"
     if report.verdict == "dram":
-        return f"in {far}"
+        return f"in {_titles(beyond)}"
     if report.verdict == "host":
-        return f"spills to {_titles({t: 0 for t in beyond if t in ('host', 'flash')})}"
+        return f"spills to {_titles(t for t in beyond if t in ('host', 'flash'))}"
     return "does not fit"
 
 
-def _titles(tiers: dict[str, int] | object) -> str:
-    return " and ".join(tier_title(tier) for tier in tiers)  # type: ignore[attr-defined]
+def _titles(tiers: Iterable[str]) -> str:
+    return " and ".join(tier_title(tier) for tier in tiers)
 
 
-def _share(tiers: object) -> float:
-    sizes: dict[str, int] = dict(tiers)  # type: ignore[call-overload]
-    total = sum(sizes.values())
-    return sum(size for tier, size in sizes.items() if tier in ("rom", "sram")) / total if total else 0.0
+def _share(tiers: Mapping[str, int]) -> float:
+    """The share of bytes that lie on the chip."""
+    total = sum(tiers.values())
+    return sum(size for tier, size in tiers.items() if tier in ON_CHIP) / total if total else 0.0
 
 
 def answer(report: Report) -> str:
@@ -84,7 +85,8 @@ def asked(report: Report) -> str:
         f"{model.name} ({model.parameters / 1e9:,.1f} B parameters)",
         work.workflow,
         f"batch {work.batch:,}",
-        f"context {work.context_tokens:,}" + (f" of it {work.output_tokens:,} output" if work.output_tokens else ""),
+        f"context {work.context_tokens:,}"
+        + (f" of it {work.output_tokens:,} output" if work.output_tokens else ""),
         f"{report.precision.weights} weights, {report.precision.kv} KV cache",
         f"engine {report.engine}",
     ]
@@ -115,10 +117,9 @@ def layout(report: Report) -> str:
     return "parallel: " + ", ".join(parts) if parts else "one chip"
 
 
-def terms(values: dict[str, float] | object, step: float) -> list[tuple[str, float, float]]:
+def terms(values: Mapping[str, float], step: float) -> list[tuple[str, float, float]]:
     """Terms that matter, largest first: title, seconds, share of the step."""
-    items: dict[str, float] = dict(values)  # type: ignore[call-overload]
-    found = [(term_title(term), seconds, seconds / step) for term, seconds in items.items() if seconds > 0]
+    found = [(term_title(term), taken, taken / step) for term, taken in values.items() if taken > 0]
     return sorted(found, key=lambda entry: -entry[1])
 
 
@@ -162,9 +163,7 @@ def limits(report: Report) -> str:
     """How far batch and context can grow by memory alone."""
     found = report.limits
     most = "any batch" if found.max_batch is None else f"batch ≤ {found.max_batch:,}"
-    longest = (
-        "any context" if found.max_context_tokens is None else f"context ≤ {found.max_context_tokens:,}"
-    )
+    longest = "any context" if found.max_context_tokens is None else f"context ≤ {found.max_context_tokens:,}"
     least = "no number of chips" if found.min_chips is None else f"at least {found.min_chips:,} chips"
     return f"{most} at this context · {longest} at this batch · {least}"
 

@@ -8,7 +8,7 @@ from typing import Any
 from memcalc._version import __version__
 from memcalc.core.estimate import estimate
 from memcalc.core.remarks import term_title
-from memcalc.core.report import SCHEMA_VERSION, Report
+from memcalc.core.report import SCHEMA_VERSION, Decode, Report
 from memcalc.core.search import Request
 from memcalc.noun import noun
 from memcalc.units import format_tokens
@@ -24,6 +24,11 @@ class Comparison:
     results: tuple[Report, ...]
     why: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """The reports, a line each where a format is one of lines."""
+        return self.results
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as the JSON contract has it."""
@@ -88,14 +93,14 @@ def _leader(reports: Sequence[Report], figure: Callable[[Report], float | None],
 def _bounds(reports: Sequence[Report]) -> list[str]:
     """Who is fastest and cheapest, by how much, and what binds the fastest and the next."""
     said = []
-    fast = _leader(reports, speed, most=True)
-    if fast is not None:
-        order = sorted((r for r in reports if r.decode), key=lambda r: -(speed(r) or 0.0))
-        first, second = order[0], order[1]
-        ratio = (speed(first) or 0.0) / (speed(second) or 1.0)
+    timed = [(report.decode, report) for report in reports if report.decode]
+    if len(timed) > 1:
+        timed.sort(key=lambda entry: entry[0].step_s)
+        (decode, first), (behind, second) = timed[:2]
+        ratio = decode.tokens_per_s_per_user / behind.tokens_per_s_per_user
         said.append(
             f"fastest per user: {label(first, reports)}, {ratio:.1f} times {label(second, reports)}; "
-            f"the first is {_bound(first)}, the second {_bound(second)}"
+            f"the first is {_bound(decode)}, the second {_bound(behind)}"
         )
     cheap = _leader(reports, price, most=False)
     if cheap is not None:
@@ -103,10 +108,10 @@ def _bounds(reports: Sequence[Report]) -> list[str]:
     return said
 
 
-def _bound(report: Report) -> str:
-    assert report.decode is not None
-    term = report.decode.bottleneck
-    return f"bound by {term_title(term)} ({report.decode.terms_s[term] / report.decode.step_s:.0%} of its step)"
+def _bound(decode: Decode) -> str:
+    """What binds a step, and for how much of it."""
+    term = decode.bottleneck
+    return f"bound by {term_title(term)} ({decode.terms_s[term] / decode.step_s:.0%} of its step)"
 
 
 def _turns(
@@ -124,7 +129,6 @@ def _turns(
             other = _leader(then, figure, most=most)
             if other is not None and other != now:
                 value = str(more[0]) if what == "batch" else format_tokens(more[1])
-                said.append(f"{title} at {what} {value}: {label(then[other], then)}")
+                said.append(f"at {what} {value} another is {title}: {label(then[other], then)}")
                 break
     return said
-

@@ -11,7 +11,7 @@ from memcalc.core.layout import Given
 from memcalc.core.report import Remedy, Report, Sensitivity
 from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips
 from memcalc.errors import MemcalcError
-from memcalc.figures import set_figure
+from memcalc.figures import get_figure, set_figure
 from memcalc.precision import format_named, weight_formats
 from memcalc.units import format_bytes, format_tokens
 
@@ -23,7 +23,9 @@ NARROWER_CACHE = "fp8"
 MOST_REMEDIES = 6
 
 
-def answer(request: Request, command: str = "fit", others: Callable[[], Iterable[Request]] | None = None) -> Report:
+def answer(
+    request: Request, command: str = "fit", others: Callable[[], Iterable[Request]] | None = None
+) -> Report:
     """The estimate with what would change it: sensitivities where it fits, remedies where it does not.
 
     `others` yields the same request on other chips, to be tried where this one does not fit.
@@ -46,7 +48,12 @@ def sensitivity(request: Request, report: Report) -> tuple[Sensitivity, ...]:
     for figure in _figures(request, choice):
         changed = _scaled(request, figure)
         job = Job(
-            request.book, changed.chip, changed.constants, request.engine, choice.job.layout, request.activations
+            request.book,
+            changed.chip,
+            changed.constants,
+            request.engine,
+            choice.job.layout,
+            request.activations,
         )
         step = job.step(request.workload, choice.placement)
         found.append(Sensitivity(figure, CHANGE, now / step.seconds - 1.0))
@@ -80,11 +87,7 @@ def _scaled(request: Request, figure: str) -> Request:
         name = figure.removeprefix("engine.")
         value = getattr(request.constants, name) * (1.0 + CHANGE)
         return replace(request, constants=replace(request.constants, **{name: value}))
-    now: object = request.chip
-    for step in figure.split("."):
-        now = now[step] if isinstance(now, dict) else getattr(now, step)
-    assert isinstance(now, float | int)
-    chip = set_figure(request.chip, figure, now * (1.0 + CHANGE))
+    chip = set_figure(request.chip, figure, get_figure(request.chip, figure) * (1.0 + CHANGE))
     return replace(request, system=replace(request.system, chip=chip))
 
 
