@@ -294,15 +294,15 @@ def _degrades(request: Request, choice: Choice, limits: Limits) -> tuple[Change,
     """Where a larger batch or a longer context gets a worse verdict, on the chosen layout."""
     work, job = request.workload, choice.job
 
-    def changes(what: str, limit: int | None, verdict_at: Callable[[int], str]) -> Iterator[Change]:
+    def changes(what: str, now: int, limit: int | None, verdict_at: Callable[[int], str]) -> Iterator[Change]:
         if len(job.rooms) > 1:
-            same = largest(lambda number: verdict_at(number) == choice.placement.verdict)
-            worse = verdict_at(same + 1) if same else "does-not-fit"
-            if same and worse != "does-not-fit":
-                yield Change(what, same + 1, worse)
+            more = largest(lambda number: verdict_at(now + number) == choice.placement.verdict)
+            if more is not None and verdict_at(now + more + 1) != "does-not-fit":
+                yield Change(what, now + more + 1, verdict_at(now + more + 1))
         if limit is not None:
             yield Change(what, limit + 1, "does-not-fit")
 
-    by_batch = changes("batch", limits.max_batch, lambda n: job.place(n, work.context_tokens).verdict)
-    by_context = changes("context", limits.max_context_tokens, lambda n: job.place(work.batch, n).verdict)
+    batch, context = work.batch, work.context_tokens
+    by_batch = changes("batch", batch, limits.max_batch, lambda n: job.place(n, context).verdict)
+    by_context = changes("context", context, limits.max_context_tokens, lambda n: job.place(batch, n).verdict)
     return (*by_batch, *by_context)

@@ -16,6 +16,8 @@ from memcalc.engine import Engine
 
 #: Parts that a step reads; they decide the verdict. `cold` weights never do.
 HOT_WEIGHTS = ("attention", "ffn", "experts")
+#: Each class of weights is rounded up to whole bytes, which must not overflow a tier that holds just them.
+ROUNDING_BYTES = 64.0
 #: The part that each tensor class belongs to.
 PART_OF: Mapping[str, str] = {
     "attention": "attention", "head": "attention", "dense": "ffn", "shared": "ffn", "router": "ffn",
@@ -91,7 +93,7 @@ def place(held: Residency, places: tuple[Room, ...], batch: int, context: int, o
         tier, usable, _ = places[0]
         total = held.fixed + kv + activations
         only: Shares = ((tier, 1.0),)
-        verdict = "does-not-fit" if total > usable else _only(tier)
+        verdict = "does-not-fit" if total > usable + ROUNDING_BYTES else _only(tier)
         return Placement(
             dict.fromkeys((*WEIGHT_PARTS, "kv", "overhead"), only), {tier: total}, verdict, order
         )
@@ -107,9 +109,11 @@ def place(held: Residency, places: tuple[Room, ...], batch: int, context: int, o
         tiers = [room.tier for room in writable] if part == "kv" else fast
         left += _fill(part, sizes, tiers, free, shares)
     left += _fill("cold", sizes, [*any_rom, *slow_first], free, shares)
+    if not shares["cold"]:
+        # The fullest chip may hold none, at the other end of a pipeline from the embedding.
+        shares["cold"] = ((slow_first[0], 1.0),)
     used = {room.tier: room.usable - free[room.tier] for room in places}
-    # A byte in a hundred gigabytes is rounding of shares, not a lack of room.
-    verdict = "does-not-fit" if left > 1.0 else _verdict(shares, sizes)
+    verdict = "does-not-fit" if left > ROUNDING_BYTES else _verdict(shares, sizes)
     return Placement(shares, used, verdict, order)
 
 
@@ -145,8 +149,8 @@ def _verdict(shares: Mapping[str, Shares], sizes: Mapping[str, float]) -> str:
                 here += sizes[part] * share * (tier in ON_CHIP)
                 far += sizes[part] * share * (tier in ("host", "flash"))
         near += here
-        inside[kind] = here >= total - 1.0
-    if far > 1.0:
+        inside[kind] = here >= total - ROUNDING_BYTES
+    if far > ROUNDING_BYTES:
         return "host"
     if inside["weights"] and inside["kv"]:
         return "on-chip"
@@ -154,7 +158,7 @@ def _verdict(shares: Mapping[str, Shares], sizes: Mapping[str, float]) -> str:
         return "weights-on-chip"
     if inside["kv"] and sizes["kv"] > 0.0:
         return "kv-on-chip"
-    return "split" if near > 1.0 else "dram"
+    return "split" if near > ROUNDING_BYTES else "dram"
 
 
 def on_chip_need(held: Residency, plan: str, batch: int, context: int) -> float:

@@ -159,6 +159,8 @@ def why(request: Request, choice: Choice) -> str:
     places = [room for room in request.rooms if room.tier in hot]
     if len(places) < 2:
         return ""
+    if places[0].tier == "rom":
+        return f"the masks hold the weights; {tier_title(places[1].tier)} takes the KV cache"
     job, work = choice.job, request.workload
     flights, sequences = job.micro_batch(work.batch)
     order = choice.placement.order
@@ -228,11 +230,12 @@ def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
     """Say where weights of one format meet math in a wider one."""
     book = request.book
     said = []
-    for tensor in ("attention", "dense", "experts"):
+    for tensor in ("attention", "dense", "experts", "head"):
         stored = book.formats[tensor].main
-        if not book.weight_bytes[tensor] or stored.weight_only:
+        if (tensor != "head" and not book.weight_bytes[tensor]) or stored.weight_only:
             continue
         ran = formats[tensor]
         if ran in request.chip.compute and ran != stored.element:
-            said.append(f"{stored.name} weights meet {ran} math on {request.chip.name}")
+            what = "head weights" if tensor == "head" else "weights"
+            said.append(f"{stored.name} {what} meet {ran} math on {request.chip.name}")
     return said

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from memcalc.noun import noun
-from memcalc.workload import Precision
+from memcalc.workload import Layout, Precision
 
 SCHEMA_VERSION = 1
 
@@ -62,6 +62,18 @@ class LayoutFacts:
     context_parallel: int
     attention_data_parallel: int
     spatial: bool
+
+    @property
+    def layout(self) -> Layout:
+        """The layout itself."""
+        return Layout(
+            self.tensor_parallel,
+            self.pipeline_parallel,
+            self.expert_parallel,
+            self.data_parallel,
+            self.context_parallel,
+            self.attention_data_parallel,
+        )
 
 
 @noun

@@ -14,17 +14,17 @@ from memcalc.chip import ON_CHIP, Chip, System
 from memcalc.core.job import Job
 from memcalc.core.layout import Given, layouts
 from memcalc.core.ledger import Ledger, ledger
-from memcalc.core.placement import PLANS, Placement, Room, capacity, on_chip_need, rooms
+from memcalc.core.placement import PLANS, ROUNDING_BYTES, Placement, Room, capacity, on_chip_need, rooms
 from memcalc.core.residency import Residency, fewest, largest
 from memcalc.core.timing import Pass
 from memcalc.engine import Constants, Engine
 from memcalc.model import Model
 from memcalc.noun import noun
 from memcalc.precision import default_activations
-from memcalc.workload import Payment, Precision, Workload
+from memcalc.workload import Layout, Payment, Precision, Workload
 
-#: Where a chip's preset names no largest system, the search for the fewest chips ends here.
-MOST_CHIPS = 1024
+#: The search for the fewest chips ends here: no machine for one model is larger.
+MOST_CHIPS = 4096
 
 
 @noun
@@ -71,6 +71,10 @@ class Request:
         main = formats["experts" if self.book.weight_bytes["experts"] else "dense"].main
         return self.precision.activations or default_activations(main, self.chip.compute)
 
+    def job(self, layout: Layout) -> Job:
+        """The model on the chips of a layout, ready to be timed."""
+        return Job(self.book, self.chip, self.constants, self.engine, layout, self.activations)
+
     @property
     def other_model(self) -> bool:
         """Whether the chip's masks hold another model."""
@@ -95,7 +99,7 @@ def held_by(request: Request, chips: int) -> list[Residency]:
 def fits(held: Residency, places: tuple[Room, ...], batch: int, context: int) -> bool:
     """Whether all tiers of the fullest chip together hold its bytes."""
     weights = sum(held.parts.values())
-    return held.needed(batch, context) <= capacity(places, weights)
+    return held.needed(batch, context) <= capacity(places, weights) + ROUNDING_BYTES
 
 
 def in_plan(held: Residency, request: Request) -> bool:
@@ -109,7 +113,7 @@ def in_plan(held: Residency, request: Request) -> bool:
         # The chip's main memory; a second, slower one of its own is for what is seldom read.
         own = [room for room in places if room.tier not in (*ON_CHIP, "host", "flash")]
         return not own or held.needed(batch, context) <= own[0].usable
-    return on_chip_need(held, plan, batch, context) <= capacity(places, weights, ON_CHIP)
+    return on_chip_need(held, plan, batch, context) <= capacity(places, weights, ON_CHIP) + ROUNDING_BYTES
 
 
 def choose(request: Request) -> Choice | None:
@@ -168,11 +172,14 @@ def _largest(request: Request, holds: Callable[[Residency, int], bool]) -> int |
 
 
 def min_chips(request: Request, *, planned: bool = False) -> int | None:
-    """The fewest chips that hold the request, in the chip's plan if `planned`; None where none do."""
+    """The fewest chips that hold the request; None where no number does.
+
+    With `planned`: the fewest that hold it in the chip's plan, up to its largest system.
+    """
     if request.other_model:
         return None
     batch, context, chip = request.workload.batch, request.workload.context_tokens, request.chip
-    most = chip.largest_system_chips or MOST_CHIPS
+    most = (chip.largest_system_chips if planned else None) or MOST_CHIPS
 
     def holds(chips: int) -> bool:
         ways = held_by(request, chips)

@@ -17,7 +17,7 @@ from memcalc.core.ledger import Ledger, Operator
 from memcalc.core.network import NO_NETWORK, network
 from memcalc.core.placement import PART_OF, Placement
 from memcalc.engine import Constants, Engine
-from memcalc.precision import format_named, math_format
+from memcalc.precision import CONVERTED, format_named, math_format
 from memcalc.workload import Layout
 
 #: With so few tokens a product is a matrix-vector product: weights are expanded on the vector units.
@@ -71,8 +71,10 @@ class Timer:
         self._operators = tuple(self._rate(op, activations) for op in book.operators)
         self._head = self._operators[-1]
 
-        wider = activations if activations in ("fp32", "fp16", "int8", "int4") else "bf16"
-        self.formats["kv"], peak = self._peak(wider, wider)
+        # Scores and values are 16-bit math where the chip has any, whatever the products run in.
+        wide = "fp32" if activations == "fp32" else "bf16"
+        core = wide if math_format(format_named(wide), wide, chip.compute) else activations
+        self.formats["kv"], peak = self._peak(core, core)
         self._core_rate = (
             peak
             * constants.compute_efficiency
@@ -107,9 +109,15 @@ class Timer:
             traffic = model.width * self.depth * constants.activation_bytes
             self._elementwise_s = traffic / self.rates[off_die[0]][0]
 
-    def _peak(self, weights: str, activations: str) -> tuple[str, float]:
-        """The format that the math runs in and its peak FLOP/s on one chip."""
+    def _peak(self, weights: str, activations: str, *, kept: bool = False) -> tuple[str, float]:
+        """The format that the math runs in and its peak FLOP/s on one chip.
+
+        A class `kept` in its own format by the conversion of the others runs as they do where the
+        chip has no arithmetic of its width: an integer machine does not leave the head out.
+        """
         name = math_format(format_named(weights), activations, self.chip.compute)
+        if name is None and kept and activations in self.chip.compute:
+            name = activations
         if name is None:
             if activations not in self.unknown_compute:
                 self.unknown_compute.append(activations)
@@ -121,7 +129,8 @@ class Timer:
         part = PART_OF[op.tensor]
         chips = self.narrow if part == "attention" else self.wide
         constants, form = self.constants, op.format
-        self.formats[op.tensor], peak = self._peak(form.name, activations)
+        kept = op.tensor not in CONVERTED
+        self.formats[op.tensor], peak = self._peak(form.name, activations, kept=kept)
         efficiency = constants.compute_efficiency
         efficiency *= constants.weight_only_efficiency if form.weight_only else 1.0
         vector_s, vector_peak = 0.0, self.chip.compute.get("fp32")

@@ -273,7 +273,9 @@ def _best(reports: Sequence[Report], figure: Callable[[Report], float | None], *
 def _verdict(report: Report) -> str:
     phrase = words.verdict_phrase(report)
     most = report.limits.max_batch
-    return f"{phrase}, ≤ {most:,} users" if report.fits and most else phrase
+    if not report.fits or not most:
+        return phrase
+    return f"{phrase}, 1 user" if most == 1 else f"{phrase}, ≤ {most:,} users"
 
 
 #: The figures of the columns, how each is shown, and whether the largest is the best.

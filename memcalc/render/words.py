@@ -23,7 +23,9 @@ def verdict_phrase(report: Report) -> str:
     if report.verdict == "kv-on-chip":
         return f"KV cache in {_titles(cache)}, weights in {_titles(weights)}"
     if report.verdict == "split":
-        return f"partly in {near}: {_share(weights):.0%} of the weights, {_share(cache):.0%} of the KV cache"
+        parts = [(_share(weights), "weights"), (_share(cache), "KV cache")]
+        inside = [f"{_percent(share)} of the {what}" for share, what in parts if share]
+        return f"partly in {near}: {', '.join(inside)}"
     if report.verdict == "dram":
         return f"in {_titles(beyond)}"
     if report.verdict == "host":
@@ -39,6 +41,10 @@ def _share(tiers: Mapping[str, int]) -> float:
     """The share of bytes that lie on the chip."""
     total = sum(tiers.values())
     return sum(size for tier, size in tiers.items() if tier in ON_CHIP) / total if total else 0.0
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "under 1%"
 
 
 def answer(report: Report) -> str:
@@ -164,7 +170,9 @@ def limits(report: Report) -> str:
     found = report.limits
     most = "any batch" if found.max_batch is None else f"batch ≤ {found.max_batch:,}"
     longest = "any context" if found.max_context_tokens is None else f"context ≤ {found.max_context_tokens:,}"
-    least = "no number of chips" if found.min_chips is None else f"at least {found.min_chips:,} chips"
+    least = "no number of chips"
+    if found.min_chips is not None:
+        least = f"at least {found.min_chips:,} chip{'s' if found.min_chips > 1 else ''}"
     return f"{most} at this context · {longest} at this batch · {least}"
 
 

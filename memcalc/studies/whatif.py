@@ -8,6 +8,7 @@ from dataclasses import replace
 from memcalc.core.estimate import estimate
 from memcalc.core.job import Job
 from memcalc.core.layout import Given
+from memcalc.core.placement import Placement
 from memcalc.core.report import Remedy, Report, Sensitivity
 from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips
 from memcalc.errors import MemcalcError
@@ -38,32 +39,25 @@ def answer(
 
 def sensitivity(request: Request, report: Report) -> tuple[Sensitivity, ...]:
     """What +10 % of each figure that a decode step may hang on does to the speed, layout held."""
-    if report.decode is None:
+    if report.decode is None or report.layout is None:
         return ()
-    choice = choose(request)
-    if choice is None:
-        return ()
-    now = choice.step.seconds
+    work, layout = request.workload, report.layout.layout
+    job = request.job(layout)
+    placement = job.place(work.batch, work.context_tokens)
+    now = job.step(work, placement).seconds
     found = []
-    for figure in _figures(request, choice):
+    for figure in _figures(request, job, placement):
         changed = _scaled(request, figure)
-        job = Job(
-            request.book,
-            changed.chip,
-            changed.constants,
-            request.engine,
-            choice.job.layout,
-            request.activations,
-        )
-        step = job.step(request.workload, choice.placement)
-        found.append(Sensitivity(figure, CHANGE, now / step.seconds - 1.0))
+        seconds = changed.job(layout).step(work, placement).seconds
+        found.append(Sensitivity(figure, CHANGE, now / seconds - 1.0))
     return tuple(sorted(found, key=lambda entry: -abs(entry.tokens_per_s_per_user)))
 
 
-def _figures(request: Request, choice: Choice) -> Iterator[str]:
-    chip, timer = request.chip, choice.job.timer
+def _figures(request: Request, job: Job, placement: Placement) -> Iterator[str]:
+    """The figures that the step of a job may hang on."""
+    chip, timer = request.chip, job.timer
     for name, tier in chip.homes:
-        if choice.placement.used.get(name) and (tier.bandwidth_bytes_per_s or tier.effective_bytes_per_s):
+        if placement.used.get(name) and (tier.bandwidth_bytes_per_s or tier.effective_bytes_per_s):
             seen = tier.effective_bytes_per_s is not None and not request.engine.ideal
             yield f"memory.{name}.{'effective' if seen else 'bandwidth'}_bytes_per_s"
     for form in dict.fromkeys(timer.formats.values()):
