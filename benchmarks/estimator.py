@@ -1,4 +1,4 @@
-"""Evaluations a second on one core, the layout given: python benchmarks/estimator.py
+"""Evaluations a second on one core, the layout given: `python benchmarks/estimator.py`.
 
 One evaluation places all bytes of a job and times its decode step, at a context that changes each time.
 """

@@ -1,4 +1,4 @@
-"""CPU time and memory of whole commands: python benchmarks/startup.py [runs]
+"""CPU time and memory of whole commands: `python benchmarks/startup.py [runs]`.
 
 Run it with the Python of an environment that memcalc is installed in; the first row is the floor.
 """

@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memcalc.chip import Chip, System
 from memcalc.core.layout import Given, refuse_impossible
 from memcalc.core.report import Report
-from memcalc.core.search import Request, min_chips
+from memcalc.core.search import Request, sized
 from memcalc.engine import Constants, Engine
 from memcalc.errors import FileError, UsageError
 from memcalc.figures import set_figure
@@ -107,25 +107,21 @@ def compare(model: str | Sequence[str | Model] | Model, **options: object) -> Co
     ]
     if not places:
         places = [{}]  # resolved to the error that names what is missing
-    models = _each(model)
+    models = [model] if isinstance(model, Model) else _each(model)
+    if not models:
+        raise UsageError("no model is named", "give a preset name, a size like 70b, or a file")
     rest = {name: value for name, value in options.items() if name not in (*listed, "chip", "system")}
-    first = _options(rest)
-    work = _workload(first)
-
-    def ask(batch: int, context: int) -> list[Request]:
-        found = []
-        for one in models:
-            for place in places:
-                for values in product(*axes.values()):
-                    chosen = {**rest, **place, **dict(zip(axes, values, strict=True))}
-                    chosen |= {"batch": batch, "context": context}
-                    found.append(resolve(one, _options(chosen), default_chips=None))  # type: ignore[arg-type]
-        return found
-
-    return side_by_side(ask, work.batch, work.context_tokens)
+    return side_by_side(
+        [
+            resolve(one, _options({**rest, **place, **dict(zip(axes, values, strict=True))}), None)
+            for one in models
+            for place in places
+            for values in product(*axes.values())
+        ]
+    )
 
 
-def _each(value: object) -> list[object]:
+def _each(value: Any) -> list[Any]:
     """The entries of a list, or of text like "a,b,c"."""
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
@@ -172,18 +168,11 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
         precision=_precision(options, model, system.chip, notes),
         payment=_payment(options, system.chip, notes),
         given=_given(options),
+        auto=auto,
         notes=tuple(notes),
     )
     refuse_impossible(model, system.chip, None if auto else system.count, asked.given)
-    return _with_fewest(asked) if auto else asked
-
-
-def _with_fewest(asked: Request) -> Request:
-    """The request on the fewest chips that hold it in the chip's plan, else at all, else on the most."""
-    count = min_chips(asked, planned=True) or min_chips(asked)
-    if count is None:
-        count = 1 if asked.other_model else asked.chip.largest_system_chips or 1
-    return asked.on(count)
+    return sized(asked)
 
 
 def _on_other_chips(asked: Request) -> Iterator[Request]:

@@ -129,8 +129,8 @@ def resolve(base: Mapping[str, float], engine: Engine, family: Family) -> Consta
 
     >>> vllm = Engine("vllm", "vLLM", {"memory_efficiency": 0.848})
     >>> hopper = Family("hopper", {"memory_efficiency": 0.883})
-    >>> round(resolve({"memory_efficiency": 0.858}, vllm, hopper).memory_efficiency, 3)
-    0.874
+    >>> round(resolve({"memory_efficiency": 0.858}, vllm, hopper).memory_efficiency, 2)
+    0.87
     """
     if not engine.inherits:
         return Constants(**engine.constants)

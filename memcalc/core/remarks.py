@@ -8,6 +8,7 @@ from memcalc.core.report import Cost
 from memcalc.core.residency import Residency
 from memcalc.core.search import Choice, Request
 from memcalc.model import KINDS, source_of
+from memcalc.precision import MATH
 from memcalc.units import format_bytes
 from memcalc.workload import Payment
 
@@ -189,41 +190,56 @@ def warnings(
         said.append(f"hypothetical: {chip.name}'s maker has published no figure; all are an archetype's")
     limit = model.context_limit_tokens
     if limit and work.context_tokens > limit:
-        said.append(
-            f"context {work.context_tokens} is beyond the {limit} tokens that {model.name} was made for"
-        )
-    if not choice:
-        return tuple(said)
-    timer = choice.job.timer
-    if unknown:
-        known = ", ".join(chip.compute)
-        rest = f"; its arithmetic runs in {known}" if known and any("compute" in u for u in unknown) else ""
-        said.append(f"no times: {', '.join(unknown)} of {chip.name} is unknown{rest}")
-    else:
-        said += [f"{figure} of {chip.name} is unknown: its term is left out" for figure in _unknown(choice)]
-    said += _format_warnings(request, timer.formats)
-    floor = chip.layer_floor
-    if floor and not request.engine.ideal and not unknown:
-        said.append(f"the layer floor of {chip.name} rests on {floor.rests_on}")
-        if work.batch > 1:
+        context = work.context_tokens
+        said.append(f"context {context} is beyond the {limit} tokens that {model.name} was made for")
+    if choice:
+        if unknown:
+            known = ", ".join(chip.compute)
+            rest = f"; its arithmetic runs in {known}" if known and "compute." in unknown[0] else ""
+            said.append(f"no times: {', '.join(unknown)} of {chip.name} is unknown{rest}")
+        else:
+            left_out = _unknown(choice)
+            said += [f"{figure} of {chip.name} is unknown: its term is left out" for figure in left_out]
+            said += _assumptions(request)
+        said += _format_warnings(request, choice.job.timer.formats)
+        said += _cost_warnings(request, cost)
+    return tuple(dict.fromkeys(said))
+
+
+def _assumptions(request: Request) -> list[str]:
+    """What the times and sizes of a chip or a stack without a record rest on."""
+    chip, engine = request.chip, request.engine
+    said = []
+    if chip.layer_floor and not engine.ideal:
+        said.append(f"the layer floor of {chip.name} rests on {chip.layer_floor.rests_on}")
+        if request.workload.batch > 1:
             said.append("throughput assumes that micro-batches fill the machine (batch / step), unvalidated")
+    share = engine.prefill_compute_efficiency or engine.constants.get("compute_efficiency")
+    for figure in ("prefill_compute_efficiency", "constants.compute_efficiency"):
+        source = engine.sources.get(figure)
+        if source and source.kind == "estimate":
+            said.append(f"prefill on {chip.name} assumes {share:.0%} of peak, unvalidated: {source.source}")
     for name, tier in chip.memory.items():
         source = source_of(chip.sources, f"memory.{name}.capacity_bytes")
         if tier.home and source and source.kind == "estimate" and not chip.hypothetical:
             said.append(f"capacity of the {tier_title(name)} of {chip.name}: {source.source}")
-    scenario = request.payment.scenario
-    if (
-        cost
-        and scenario
-        and price_name(request.payment) == scenario.name
-        and chip.name in scenario.placeholders
-    ):
+    return said
+
+
+def _cost_warnings(request: Request, cost: Cost | None) -> list[str]:
+    """Why a price or an energy is missing, or weaker than it looks."""
+    if cost is None:
+        return []
+    chip, payment = request.chip, request.payment
+    said = []
+    scenario = payment.scenario
+    if scenario and price_name(payment) == scenario.name and chip.name in scenario.placeholders:
         said.append(f"the price of {chip.name} in {scenario.name} is a placeholder of its source")
-    if cost and cost.usd_per_chip_hour is None and request.payment.usd_per_chip is not None:
+    if cost.usd_per_chip_hour is None and payment.usd_per_chip is not None:
         said.append(f"no cost of owning: the power of {chip.name} is unknown")
-    if cost and cost.watts is None:
+    if cost.watts is None:
         said.append(f"no energy: the power of {chip.name} is unknown")
-    return tuple(dict.fromkeys(said))
+    return said
 
 
 def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
@@ -235,7 +251,7 @@ def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
         if (tensor != "head" and not book.weight_bytes[tensor]) or stored.weight_only:
             continue
         ran = formats[tensor]
-        if ran in request.chip.compute and ran != stored.element:
+        if ran in request.chip.compute and MATH[ran][0] != MATH[stored.element][0]:
             what = "head weights" if tensor == "head" else "weights"
             said.append(f"{stored.name} {what} meet {ran} math on {request.chip.name}")
     return said

@@ -31,7 +31,8 @@ MOST_CHIPS = 4096
 class Request:
     """One question, all words resolved. `constants` are those of the engine on the chip's family.
 
-    `notes` are warnings from resolving the words; they go into the report.
+    With `auto` the number of chips follows from the job (`sized`). `notes` are warnings from resolving
+    the words; they go into the report.
     """
 
     model: Model
@@ -42,6 +43,7 @@ class Request:
     precision: Precision = field(default_factory=Precision)
     payment: Payment = field(default_factory=Payment)
     given: Given = field(default_factory=Given)
+    auto: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -196,3 +198,16 @@ def min_chips(request: Request, *, planned: bool = False) -> int | None:
     bytes_at_least += batch * request.book.kv_bytes_per_sequence(context)
     start = fewest(bytes_at_least, capacity(request.rooms, bytes_at_least))
     return next((chips for chips in range(start, most + 1) if holds(chips)), None)
+
+
+def sized(request: Request) -> Request:
+    """The request on as many chips as it needs, where that is to be found.
+
+    The fewest that hold it in the chip's plan; else that hold it at all; else its largest system.
+    """
+    if not request.auto:
+        return request
+    count = min_chips(request, planned=True) or min_chips(request)
+    if count is None:
+        count = 1 if request.other_model else request.chip.largest_system_chips or 1
+    return request.on(count)

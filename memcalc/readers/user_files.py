@@ -29,9 +29,12 @@ from memcalc.figures import expected_unit, read_figure
 from memcalc.model import Attention, GroupedAttention, LatentAttention, Model
 from memcalc.precision import CLASSES, MATH, format_named, format_names
 from memcalc.readers import presets
+from memcalc.workload import Prices
 
 Path = str | os.PathLike[str]
-Kind = Literal["chip", "system", "model", "engine"]
+Kind = Literal["chip", "system", "model", "engine", "prices"]
+_SINGULAR: Mapping[str, Kind] = {"chips": "chip", "systems": "system", "models": "model", "engines": "engine",
+                                 "prices": "prices"}  # fmt: skip
 #: Where in a table something stands: keys and indexes from the top.
 _Place = tuple[str | int, ...]
 _Table = dict[str, Any]
@@ -49,7 +52,7 @@ _LARGEST_INT, _LARGEST_FLOAT = 10**15, 1e24
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 #: Texts that are names, and how long the others may be.
-_NAMES = ("name", "family", "engine", "aliases")
+_NAMES = ("name", "family", "engine", "aliases", "placeholders")
 _NAME_LENGTH, _TEXT_LENGTH = 80, 1_000
 _LENGTHS = {"title": 120, "maker": 120, "model": _NAME_LENGTH, "status": 120}
 #: Formats of weights may be mixtures of types, those of single tensors may not.
@@ -61,8 +64,10 @@ _KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "flop_j": tuple(MATH),
     "constants": tuple(f.name for f in fields(Constants)),
 }
+#: Tables whose keys are names of families or chips.
+_NAMED_KEYS = ("points", "usd_per_chip_hour")
 _EXAMPLES = {"chip": "chips h100-sxm", "system": "systems dgx-h100", "model": "models llama-3.1-8b",
-             "engine": "engines vllm"}  # fmt: skip
+             "engine": "engines vllm", "prices": "prices market-median-2026-05"}  # fmt: skip
 
 
 class _Range(NamedTuple):
@@ -120,18 +125,19 @@ _RANGES: Mapping[str, _Range] = {
     **dict.fromkeys(FRACTIONS, _EFFICIENCY),
     "band": _BAND,
     "prefill_band": _BAND,
+    "usd_per_chip_hour": _Range(1e-6, 1e6),
 }
 
 
 def read_model(path: Path) -> Model:
-    """The model that a TOML file describes; FileError with all that is wrong in it.
+    r"""The model that a TOML file describes; FileError with all that is wrong in it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = os.path.join(folder, "tiny.toml")
     ...     with open(file, "w", encoding="utf-8") as out:
-    ...         _ = out.write('name = "tiny"\\nwidth = 512\\nvocabulary = 32000\\n[[layers]]\\ncount = 4\\n'
-    ...             'attention = {heads = 8, kv_heads = 2, head_dim = 64}\\nfeed_forward = {width = 2048}')
+    ...         _ = out.write('name = "tiny"\nwidth = 512\nvocabulary = 32000\n[[layers]]\ncount = 4\n'
+    ...             'attention = {heads = 8, kv_heads = 2, head_dim = 64}\nfeed_forward = {width = 2048}')
     ...     read_model(file).parameters
     47976960
     """
@@ -167,7 +173,8 @@ def read_engine(path: Path) -> Engine:
 def check(path: Path) -> Kind:
     """What a TOML file describes, once it has been read as such; FileError with all that is wrong in it.
 
-    `memory` makes it a chip, `chip` or `count` a system, `layers` a model, and all else an engine.
+    `memory` makes it a chip, `chip` or `count` a system, `layers` a model, `usd_per_chip_hour` prices, and
+    all else an engine.
 
     >>> check(os.path.join(presets.ROOT, "systems", "dgx-h100.toml"))
     'system'
@@ -178,11 +185,30 @@ def check(path: Path) -> Kind:
     return kind
 
 
+def check_all() -> dict[str, int]:
+    """How many built-in presets of each kind there are, once all were checked as if they were the user's.
+
+    FileError with what is wrong in the first that cannot be used. Names are those of the files.
+    """
+    counts = {}
+    for kind in presets.KINDS:
+        names = presets.names(kind)
+        for name in names:
+            path = os.path.join(presets.ROOT, kind, name + ".toml")
+            noun = _noun(_SINGULAR[kind], path, _load(path))
+            if noun.name != name:
+                raise FileError(f"{_file_name(path)}: name = {noun.name!r}: is not that of the file")
+        counts[kind] = len(names)
+    return counts
+
+
 def _kind(table: _Table) -> Kind:
     if "memory" in table:
         return "chip"
     if "chip" in table or "count" in table:
         return "system"
+    if "usd_per_chip_hour" in table:
+        return "prices"
     return "model" if "layers" in table else "engine"
 
 
@@ -249,8 +275,7 @@ def _neighbour(path: Path) -> str | None:
             names = [e.name for e in islice(entries, _MOST_NEIGHBOURS) if e.name.endswith(".toml")]
     except (OSError, ValueError):
         return None
-    near = did_you_mean(word[:255], names)
-    return f"did you mean '{_file_name(os.path.join(folder, near))}'?" if near else None
+    return did_you_mean(word[:255], names)
 
 
 def _refuse_long_keys(name: str, text: str) -> None:
@@ -306,7 +331,8 @@ class _Sheet:
         return FileError(f"{self.file}: {count} problems", hint, lines)
 
 
-_NOUNS: Mapping[Kind, type] = {"chip": Chip, "system": System, "model": Model, "engine": Engine}
+_NOUNS: Mapping[Kind, type] = {"chip": Chip, "system": System, "model": Model, "engine": Engine,
+                                "prices": Prices}  # fmt: skip
 
 
 def _noun(kind: Kind, path: Path, table: _Table) -> Any:
@@ -330,6 +356,8 @@ def _noun(kind: Kind, path: Path, table: _Table) -> Any:
 def _add_defaults(kind: Kind, clean: _Table) -> None:
     """What the presets say but a user need not."""
     name = clean.get("name")
+    if kind == "prices":
+        return
     if kind != "model":
         clean.setdefault("title", name if isinstance(name, str) else "?")
     if kind == "chip":
@@ -368,6 +396,8 @@ def _add_type_problem(noun: type, clean: _Table, error: Any, sheet: _Sheet) -> N
     if kind == "literal_error":
         known = ("grouped", "latent") if place[0] == "layers" else get_args(hint)
         what = "must be one of " + ", ".join(known)
+    if kind == "int_type" and isinstance(_look_up(sheet.table, place), float):
+        what = "must be a whole number, without point or exponent"
     sheet.add(place, what, _unit(place, hint))
 
 
@@ -375,7 +405,6 @@ _TYPE_PROBLEMS = {
     "missing": "is missing",
     "unexpected_keyword_argument": "is not a key here",
     "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number, without point or exponent",
     "float_type": "must be a number",
     "string_type": "must be text in quotes",
     "bool_type": "must be true or false",
@@ -486,7 +515,7 @@ def _clean_mapping(hint: Any, table: _Table, place: _Place, sheet: _Sheet) -> _T
             _add_unknown(inner, known, f"is not known in {place[-1]}", sheet)
             continue
         if not known:
-            wrong = _wrong_name(key) if place[-1] == "points" else _wrong_text(key, _TEXT_LENGTH)
+            wrong = _wrong_name(key) if place[-1] in _NAMED_KEYS else _wrong_text(key, _TEXT_LENGTH)
             if wrong:
                 sheet.add(inner, f"the key {wrong}")
                 continue
@@ -508,8 +537,8 @@ def _too_many(values: Any, most: int, place: _Place, sheet: _Sheet) -> bool:
 
 def _add_unknown(place: _Place, known: tuple[str, ...], what: str, sheet: _Sheet) -> None:
     near = did_you_mean(str(place[-1])[:_SHOWN], [word for word in known if word != "origin"])
-    rest = "" if len(known) > 10 else "; known: " + ", ".join(known)
-    sheet.add(place, f"{what}; did you mean {near!r}?" if near else what + rest)
+    rest = "" if len(known) > 10 else "known: " + ", ".join(known)
+    sheet.add(place, "; ".join(filter(None, (what, near or rest))))
 
 
 def _possible(value: Any, place: _Place, hint: Any, sheet: _Sheet) -> bool:
@@ -660,7 +689,7 @@ def _check_model(clean: _Table, sheet: _Sheet) -> None:
             _check_attention(group.get("attention"), ("layers", index, "attention"), sheet)
             _check_experts(group.get("feed_forward"), ("layers", index, "feed_forward"), sheet)
     depth = sum(_number(group, "count") or 0 for group in groups)
-    if depth > _MOST_LAYERS:
+    if depth > _MOST_LAYERS and not any(("layers", at, "count") in sheet.places for at in range(len(groups))):
         sheet.add(("layers",), f"are {depth} layers together, and may be {_MOST_LAYERS} at most")
 
 
@@ -693,6 +722,7 @@ _CROSS_CHECKS: Mapping[Kind, Callable[[_Table, _Sheet], None]] = {
     "model": _check_model,
     "system": _check_nothing,
     "engine": _check_nothing,
+    "prices": _check_nothing,
 }
 
 
@@ -746,10 +776,10 @@ def _rank(table: Any, place: _Place) -> list[int]:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message: short, and harmless to a terminal.
+    r"""A value for a message: short, and harmless to a terminal.
 
-    >>> _shown("80 GiB\\x1b[2J"), _shown(True), _shown({"a": 1})
-    ("'80 GiB\\\\x1b[2J'", 'true', '')
+    >>> _shown("80 GiB\x1b[2J"), _shown(True), _shown({"a": 1})
+    ("'80 GiB\\x1b[2J'", 'true', '')
     """
     if value is None or isinstance(value, dict | list):
         return ""
@@ -780,7 +810,7 @@ def _dotted(place: _Place) -> str:
 
 
 def _plain(number: float) -> str:
-    return f"{number:g}".replace("e+", "e")
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{number:g}")
 
 
 def _one_line(text: str) -> str:

@@ -265,9 +265,9 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _best(reports: Sequence[Report], figure: Callable[[Report], float | None], *, most: bool) -> int | None:
-    """The place of the best report in a column; None where none has a figure."""
+    """The place of the best report in a column; None where fewer than two have a figure."""
     known = [(value, place) for place, r in enumerate(reports) if (value := figure(r)) is not None]
-    return (max if most else min)(known)[1] if known else None
+    return (max if most else min)(known)[1] if len(known) > 1 else None
 
 
 def _verdict(report: Report) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from memcalc._version import __version__
 from memcalc.core.estimate import estimate
 from memcalc.core.remarks import term_title
 from memcalc.core.report import SCHEMA_VERSION, Decode, Report
-from memcalc.core.search import Request
+from memcalc.core.search import Request, sized
 from memcalc.noun import noun
 from memcalc.units import format_tokens
+from memcalc.workload import Workload
 
 #: Inputs that are changed to see whether another system then leads, as factors.
 TURNS = (("batch", 8), ("batch", 64), ("context", 4), ("context", 16))
@@ -42,15 +44,11 @@ class Comparison:
         }
 
 
-def compare(ask: Callable[[int, int], Sequence[Request]], batch: int, context: int) -> Comparison:
-    """Answer the requests that `ask` makes for a batch and a context, then ask again for others.
-
-    `ask` resolves the number of chips anew each time, so that each system is as large as its job needs.
-    """
-    reports = tuple(estimate(request, "compare") for request in ask(batch, context))
+def compare(requests: Sequence[Request]) -> Comparison:
+    """Answer the requests side by side, then again for larger batches and longer contexts."""
+    reports = tuple(estimate(request, "compare") for request in requests)
     shared = [w for w in reports[0].warnings if all(w in report.warnings for report in reports)]
-    why = [*_bounds(reports), *_turns(ask, reports, batch, context)]
-    return Comparison(reports, tuple(why), tuple(shared))
+    return Comparison(reports, (*_bounds(reports), *_turns(requests, reports)), tuple(shared))
 
 
 def label(report: Report, reports: Sequence[Report]) -> str:
@@ -114,21 +112,27 @@ def _bound(decode: Decode) -> str:
     return f"bound by {term_title(term)} ({decode.terms_s[term] / decode.step_s:.0%} of its step)"
 
 
-def _turns(
-    ask: Callable[[int, int], Sequence[Request]], reports: Sequence[Report], batch: int, context: int
-) -> list[str]:
-    """Batches and contexts at which another system leads, the first of each that does."""
+def _turns(requests: Sequence[Request], reports: Sequence[Report]) -> list[str]:
+    """The first larger batch or longer context at which another system leads, its chips sized anew."""
     said: list[str] = []
     for title, figure, most in (("fastest per user", speed, True), ("cheapest per token", price, False)):
         now = _leader(reports, figure, most=most)
         if now is None:
             continue
         for what, factor in TURNS:
-            more = (batch * factor, context) if what == "batch" else (batch, context * factor)
-            then = [estimate(request, "compare", limits=False) for request in ask(*more)]
+            more = [sized(replace(r, workload=_grown(r.workload, what, factor))) for r in requests]
+            then = [estimate(request, "compare", limits=False) for request in more]
             other = _leader(then, figure, most=most)
             if other is not None and other != now:
-                value = str(more[0]) if what == "batch" else format_tokens(more[1])
+                grown = more[other].workload
+                value = str(grown.batch) if what == "batch" else format_tokens(grown.context_tokens)
                 said.append(f"at {what} {value} another is {title}: {label(then[other], then)}")
                 break
     return said
+
+
+def _grown(workload: Workload, what: str, factor: int) -> Workload:
+    """The workload with a larger batch or a longer context."""
+    if what == "batch":
+        return replace(workload, batch=workload.batch * factor)
+    return replace(workload, context_tokens=workload.context_tokens * factor)

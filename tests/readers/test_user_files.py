@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from memcalc.readers.user_files import (
     LARGEST_FILE_BYTES,
     MOST_PROBLEMS,
     check,
+    check_all,
     read_chip,
     read_engine,
     read_model,
@@ -190,7 +192,10 @@ BAD_CHIPS = [
     ("capacity_bytes = 'much'", "'much': is not a number with a unit (bytes, like 80GiB)"),
     ("capacity_bytes = [80]", "memory.hbm.capacity_bytes: must be a whole number (bytes, like 80GiB)"),
     ("capacity_bytes = 1979-05-27", "memory.hbm.capacity_bytes = 1979-05-27: is a date"),
-    ("capacity_bytes = 1\nbandwidth_bytes_per_s = nan", "nan: must be finite (bytes per second, like 4.8TB/s)"),
+    (
+        "capacity_bytes = 1\nbandwidth_bytes_per_s = nan",
+        "nan: must be finite (bytes per second, like 4.8TB/s)",
+    ),
     ("capacity_bytes = 1\nbandwidth_bytes_per_s = -inf", "-inf: must be finite (bytes per second"),
     ("capacity_bytes = 1\nbandwidth_bytes_per_s = 1e25", "1e+25: must be at most 1e24 (bytes per second"),
     ("capacity_bytes = 1\nbandwidth_bytes_per_s = 1e-3", "0.001: must be at least 1 (bytes per second"),
@@ -201,21 +206,42 @@ BAD_CHIPS = [
     ("capacity_bytes = 1\nenergy_j_per_byte = -1", "memory.hbm.energy_j_per_byte = -1: must be at least 0"),
     ("capacity_bytes = 1\nrole = 'main'", "role = 'main': must be one of home, cache, scratchpad, attached"),
     ("capacity_bytes = 1\nholds = 1", "memory.hbm.holds = 1: must be one of all, weights"),
-    ("capacity_bytes = 1\ncapcity = 1", "memory.hbm.capcity = 1: is not a key here; did you mean 'capacity_bytes'?"),
+    (
+        "capacity_bytes = 1\ncapcity = 1",
+        "memory.hbm.capcity = 1: is not a key here; did you mean 'capacity_bytes'?",
+    ),
     ("", "memory.hbm.capacity_bytes: is missing (bytes, like 80GiB)"),
     ("capacity_bytes = 1\n[memory.hbm2]", "memory.hbm2: is not known in memory; did you mean 'hbm'?"),
     ("capacity_bytes = 1\n[memory]\nsram = 3", "memory.sram = 3: must be a table"),
     ("capacity_bytes = 1\n[compute]\nbf16 = 0", "compute.bf16 = 0: must be above 0 (FLOP per second, like"),
-    ("capacity_bytes = 1\n[compute]\nbf16 = '4TB/s'", "'4TB/s': is not a compute rate (FLOP per second, like"),
+    (
+        "capacity_bytes = 1\n[compute]\nbf16 = '4TB/s'",
+        "'4TB/s': is not a compute rate (FLOP per second, like",
+    ),
     ("capacity_bytes = 1\n[compute]\ntf32 = 1", "compute.tf32 = 1: is not known in compute"),
     ("capacity_bytes = 1\n[power]\nflop_j = {bf15 = 1}", "power.flop_j.bf15 = 1: is not known in flop_j"),
     ("capacity_bytes = 1\n[power]\ntdp_w = 0", "power.tdp_w = 0: must be above 0 (watts, like 700W)"),
-    ("capacity_bytes = 1\n[links]\nscale_up_bytes_per_s = 0", "must be above 0 (bytes per second, like 4.8TB/s)"),
-    ("capacity_bytes = 1\n[links]\nscale_up_domain_chips = '7.5'", "'7.5': is not a whole number (chips, like 8)"),
-    ("capacity_bytes = 1\n[layer_floor]\nmoe_s = '3us'", "layer_floor.base_s: is missing (seconds, like 8us)"),
+    (
+        "capacity_bytes = 1\n[links]\nscale_up_bytes_per_s = 0",
+        "must be above 0 (bytes per second, like 4.8TB/s)",
+    ),
+    (
+        "capacity_bytes = 1\n[links]\nscale_up_domain_chips = '7.5'",
+        "'7.5': is not a whole number (chips, like 8)",
+    ),
+    (
+        "capacity_bytes = 1\n[layer_floor]\nmoe_s = '3us'",
+        "layer_floor.base_s: is missing (seconds, like 8us)",
+    ),
     ("capacity_bytes = 1\n[layer_floor]\nbase_s = '3m'", "base_s = '3m': is not a time (seconds, like 8us)"),
-    ("capacity_bytes = 1\n[hardwired]\nmodel = 'x'\nweights = 'q5'", "hardwired.weights = 'q5': is no format"),
-    ("capacity_bytes = 1\n[sources]\nyear = {kind = 'rumour', source = ''}", "sources.year.kind = 'rumour': must be"),
+    (
+        "capacity_bytes = 1\n[hardwired]\nmodel = 'x'\nweights = 'q5'",
+        "hardwired.weights = 'q5': is no format",
+    ),
+    (
+        "capacity_bytes = 1\n[sources]\nyear = {kind = 'rumour', source = ''}",
+        "sources.year.kind = 'rumour': must be",
+    ),
     ("capacity_bytes = 1\n[sources]\nyear = {kind = 'vendor'}", "sources.year.source: is missing"),
 ]
 
@@ -287,14 +313,26 @@ BAD_MODELS = [
     ("width = 512", "width = 0", "width = 0: must be above 0 (a whole number)"),
     ("width = 512", "", "width: is missing (a whole number)"),
     ("width = 512", "width = '4k'", "width = '4k': must be a number of zero or more, without a unit"),
-    ("width = 512", "width = 512\ncheckpoint = 'bf61'", "checkpoint = 'bf61': is no format; did you mean 'bf16'?"),
-    ("width = 512", "width = 512\nkv_format = 'q4_k_m'", "kv_format = 'q4_k_m': is no format; it is a mixture"),
+    (
+        "width = 512",
+        "width = 512\ncheckpoint = 'bf61'",
+        "checkpoint = 'bf61': is no format; did you mean 'bf16'?",
+    ),
+    (
+        "width = 512",
+        "width = 512\nkv_format = 'q4_k_m'",
+        "kv_format = 'q4_k_m': is no format; it is a mixture",
+    ),
     ("width = 512", f"width = 512\ncheckpoint = '{'q' * 99}'", "is no format"),
-    ("width = 512", "width = 512\ncheckpoint_classes = ['expert']", "checkpoint_classes[0] = 'expert': is no tensor"),
+    (
+        "width = 512",
+        "width = 512\ncheckpoint_classes = ['expert']",
+        "checkpoint_classes[0] = 'expert': is no tensor",
+    ),
     ("width = 512", "width = 512\nmtp_layers = -1", "mtp_layers = -1: must be at least 0"),
     ("width = 512", "width = 512\ntied_embeddings = 'no'", "tied_embeddings = 'no': must be true or false"),
     ("count = 4", "count = 0", "layers[0].count = 0: must be above 0"),
-    ("count = 4", "count = 1_000_001", "layers[0].count = 1000001: must be at most 1e06"),
+    ("count = 4", "count = 1_000_001", "layers[0].count = 1000001: must be at most 1e6"),
     (LAYERS, "layers = []", "layers: needs at least one group"),
     (LAYERS, "layers = 3", "layers = 3: must be a list"),
     (LAYERS, "layers = [3]", "layers[0] = 3: must be a table"),
@@ -303,21 +341,51 @@ BAD_MODELS = [
     (ATTENTION, "attention = 'mla'\n", "layers[0].attention = 'mla': must be a table"),
     ("kv_heads = 2", "kv_heads = 3", "layers[0].attention.kv_heads = 3: must divide the 8 heads"),
     ("kv_heads = 2", "kv_heads = 0", "layers[0].attention.kv_heads = 0: must be above 0"),
-    ("kv_heads = 2", "kv_heads = 2, kind = 'linear'", "attention.kind = 'linear': must be one of grouped, latent"),
-    ("kv_heads = 2", "kv_heads = 2, window = 0", "layers[0].attention.window = 0: must be above 0 (a whole number)"),
+    (
+        "kv_heads = 2",
+        "kv_heads = 2, kind = 'linear'",
+        "attention.kind = 'linear': must be one of grouped, latent",
+    ),
+    (
+        "kv_heads = 2",
+        "kv_heads = 2, window = 0",
+        "layers[0].attention.window = 0: must be above 0 (a whole number)",
+    ),
     ("kv_heads = 2, ", "", "layers[0].attention.kv_heads: is missing (a whole number)"),
-    ("head_dim = 64", "head_size = 64, head_dim = 64", "head_size = 64: is not a key here; did you mean 'head_dim'?"),
-    ("heads = 8, kv_heads = 2, head_dim = 64", LATENT + ", kv_heads = 2", "attention.kv_heads = 2: is not a key"),
-    ("heads = 8, kv_heads = 2, head_dim = 64", LATENT.removesuffix(", value_dim = 128"), "value_dim: is missing"),
-    ("width = 2048", "width = 2048, experts = 4, top_k = 8", "top_k = 8: must be at most the number of experts, 4"),
-    ("width = 2048", "width = 2048, experts = 4", "feed_forward.top_k: must be at least 1 where there are experts"),
+    (
+        "head_dim = 64",
+        "head_size = 64, head_dim = 64",
+        "head_size = 64: is not a key here; did you mean 'heads' or 'head_dim'?",
+    ),
+    (
+        "heads = 8, kv_heads = 2, head_dim = 64",
+        LATENT + ", kv_heads = 2",
+        "attention.kv_heads = 2: is not a key",
+    ),
+    (
+        "heads = 8, kv_heads = 2, head_dim = 64",
+        LATENT.removesuffix(", value_dim = 128"),
+        "value_dim: is missing",
+    ),
+    (
+        "width = 2048",
+        "width = 2048, experts = 4, top_k = 8",
+        "top_k = 8: must be at most the number of experts, 4",
+    ),
+    (
+        "width = 2048",
+        "width = 2048, experts = 4",
+        "feed_forward.top_k: must be at least 1 where there are experts",
+    ),
     ("width = 2048", "width = 2048, shared_width = 64", "shared_width = 64: means nothing without experts"),
     ("width = 2048", "width = 2048, experts = -1", "feed_forward.experts = -1: must be at least 0"),
     ("width = 2048", "", "layers[0].feed_forward.width: is missing"),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "expected"), BAD_MODELS, ids=[new[:40] or old for old, new, _ in BAD_MODELS])
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), BAD_MODELS, ids=[new[:40] or old for old, new, _ in BAD_MODELS]
+)
 def test_problems_of_a_model(old: str, new: str, expected: str, write: Callable[..., str]) -> None:
     assert old in MODEL
     (found,) = problems(read_model, write(MODEL.replace(old, new, 1)))
@@ -346,7 +414,10 @@ def test_a_model_has_a_bounded_depth_and_number_of_groups(write: Callable[..., s
         ("[constants]\nlink_efficiency = 1.1", "constants.link_efficiency = 1.1: must be at most 1"),
         ("[constants]\nlayer_s = -1", "constants.layer_s = -1: must be at least 0 (seconds, like 8us)"),
         ("[constants]\nlayer_s = '1 day'", "constants.layer_s = '1 day': is not a"),
-        ("[constants]\nlayers_s = 1", "constants.layers_s = 1: is not known in constants; did you mean 'layer_s'?"),
+        (
+            "[constants]\nlayers_s = 1",
+            "constants.layers_s = 1: is not known in constants; did you mean 'layer_s'?",
+        ),
         ("[constants]\nlayer_s = {}", "constants.layer_s: must be a number (seconds, like 8us)"),
         ("[points]\nhopper = 1.5", "points.hopper = 1.5: must be a whole number"),
         ("[points]\n'A b' = 1", "points.'A b' = 1: the key must be of a-z"),
@@ -369,12 +440,12 @@ def test_zero_is_allowed_where_it_means_none(write: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("chip = 'h10'\ncount = 8", "chip = 'h10': is not among the presets; did you mean 'h100-nvl'?"),
+        ("chip = 'h10'\ncount = 8", "chip = 'h10': is not among the presets; did you mean 'h100-"),
         ("chip = ['h100-sxm']\ncount = 8", "chip: must be the name of a chip, or the path of its file"),
         ("chip = 3\ncount = 8", "chip = 3: must be the name of a chip"),
         ('chip = "a\\u0000/b.toml"\ncount = 8', "chip = 'a\\x00/b.toml': must have no control characters"),
         ("count = 8", "chip: is missing: the name of a chip, or the path of its file"),
-        ("chip = 'b200'\ncount = 10_000_000", "count = 10000000: must be at most 1e06"),
+        ("chip = 'b200'\ncount = 10_000_000", "count = 10000000: must be at most 1e6"),
         ("chip = 'b200'", "count: is missing (a whole number)"),
     ],
 )
@@ -404,7 +475,7 @@ tdp_w = false
     )
     with pytest.raises(FileError) as caught:
         read_chip(file)
-    assert caught.value.message == f"{file}: 9 problems"
+    assert caught.value.message == f"{file}: 8 problems"
     keys = [line.removeprefix(f"{file}: ").partition(" ")[0].rstrip(":") for line in caught.value.problems]
     assert keys == [
         "year",
@@ -415,7 +486,7 @@ tdp_w = false
         "memory.sram.role",
         "compute.bf16",
         "power.tdp_w",
-    ] or keys == []
+    ]
 
 
 def test_no_more_problems_are_listed_than_anyone_reads(write: Callable[..., str]) -> None:
@@ -441,6 +512,35 @@ def test_values_are_shown_short_and_harmless(write: Callable[..., str]) -> None:
     assert found == "page_tokens = (more than 60 digits): must be at most 1e15 (tokens, like 16)"
 
 
+def test_all_that_comes_with_memcalc_is_usable() -> None:
+    assert check_all() == {kind: len(presets.names(kind)) for kind in presets.KINDS}
+
+
+def test_a_built_in_preset_that_is_not_usable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(presets.ROOT, tmp_path / "presets")
+    monkeypatch.setattr(presets, "ROOT", str(tmp_path / "presets"))
+    moved = tmp_path / "presets" / "engines" / "zz.toml"
+    moved.write_text("name = 'yy'", encoding="utf-8")
+    with pytest.raises(FileError, match=r"zz\.toml: name = 'yy': is not that of the file"):
+        check_all()
+    moved.write_text("name = 'zz'\nband = 0", encoding="utf-8")
+    with pytest.raises(FileError, match=r"zz\.toml: band = 0: must be above 0"):
+        check_all()
+
+
+def test_prices_can_be_checked(write: Callable[..., str]) -> None:
+    head = (
+        "name = 'p'\ndate = '2026-01-01'\nbasis = 'b'\nkind = 'vendor'\nsource = 's'\n[usd_per_chip_hour]\n"
+    )
+    assert check(write(head + "b200 = 3.5")) == "prices"
+    (found,) = problems(check, write(head + "b200 = 0"))
+    assert found.startswith("usd_per_chip_hour.b200 = 0: must be above 0")
+    (found,) = problems(check, write(head + "B200 = 1"))
+    assert found.startswith("usd_per_chip_hour.B200 = 1: the key must be of a-z")
+
+
 def test_a_file_says_what_it_describes(write: Callable[..., str]) -> None:
     assert check(write(CHIP)) == "chip"
     assert check(write(MODEL)) == "model"
@@ -454,10 +554,10 @@ HOSTILE = [
     (b"\xef\xbb\xbfname = 'x'", "starts with a byte order mark"),
     (b"name = 'x'\nnotes = '\xff'", "line 2 is not UTF-8 text"),
     ("name = 'x'".encode("utf-16"), "line 1 is not UTF-8 text"),
-    (b"name = 'x'\nband = ", "is not TOML: Invalid value (at line 2, column 8)"),
+    (b"name = 'x'\nband = ", "is not TOML: Invalid value"),
     (b"capacity_bytes = 80GiB", "is not TOML: Expected newline or end of document"),
     (b"a = \x00", "is not TOML: Invalid value (at line 1, column 5)"),
-    (b"name = 'x'\nname = 'y'", "is not TOML: Cannot overwrite a value (at line 2, column 11)"),
+    (b"name = 'x'\nname = 'y'\n", "is not TOML: Cannot overwrite a value (at line 2, column "),
     (b"a = " + b"[" * 100_000, "is nested too deeply"),
     (b"a = " + b"{a = " * 100_000, "is nested too deeply"),
     (b"a = " + b"9" * 5000, "has a value that cannot be read"),
@@ -482,7 +582,9 @@ def test_hostile_files_are_one_error_each(content: bytes, expected: str, write: 
 
 
 def test_many_entries_of_a_wrong_type(write: Callable[..., str]) -> None:
-    (found,) = problems(read_engine, write("name = 'x'\nsources = {" + ",".join(f"k{n}=1" for n in range(9000)) + "}"))
+    (found,) = problems(
+        read_engine, write("name = 'x'\nsources = {" + ",".join(f"k{n}=1" for n in range(9000)) + "}")
+    )
     assert found == "sources: has 9000 entries, and may have 1000 at most"
     found = problems(read_chip, write("aliases = [" + "1," * 10_000 + "]\n" + CHIP))
     assert len(found) == MOST_PROBLEMS
@@ -520,7 +622,7 @@ def test_a_missing_file_has_a_neighbour(write: Callable[..., str], tmp_path: Pat
     write(CHIP, "my-chip.toml")
     with pytest.raises(FileError) as caught:
         read_chip(tmp_path / "my-chp.toml")
-    assert caught.value.hint == f"did you mean '{tmp_path}/my-chip.toml'?"
+    assert caught.value.hint == "did you mean 'my-chip.toml'?"
     with pytest.raises(FileError) as caught:
         read_chip(tmp_path / "nowhere" / "my-chp.toml")
     assert caught.value.hint is None
@@ -550,31 +652,40 @@ def test_the_nouns_are_left_as_they_are(write: Callable[..., str]) -> None:
 
 
 MODEST = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-KEYS = st.sampled_from(
+WORDS = (
     "name title memory hbm sram capacity_bytes bandwidth_bytes_per_s home role usable compute bf16 links power flop_j "
     "layer_floor base_s hardwired weights sources kind source aliases engine year origin chip count layers attention "
     "heads kv_heads head_dim latent_dim feed_forward width experts top_k vocabulary checkpoint constants points "
-    "layer_s link_efficiency band".split()
-) | st.text(max_size=5)
+    "layer_s link_efficiency band usd_per_chip_hour"
+)
+KEYS = st.sampled_from(WORDS.split()) | st.text(max_size=5)
 SCALARS = (
     st.booleans()
     | st.integers(-(10**30), 10**30)
     | st.floats()
     | st.text(max_size=12)
     | st.dates()
-    | st.sampled_from(["80GiB", "4.8TB/s", "989TFLOP/s", "8us", "700W", "bf16", "h100-sxm", "latent", "./x.toml", "x"])
+    | st.sampled_from(
+        ["80GiB", "4.8TB/s", "989TFLOP/s", "8us", "700W", "bf16", "h100-sxm", "latent", "./x.toml", "x"]
+    )
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=20
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=20,
 )
 PLAUSIBLE = st.fixed_dictionaries(
     {"name": st.just("x") | SCALARS},
     optional={
         "memory": st.dictionaries(
             st.sampled_from(["hbm", "sram", "hbn"]),
-            st.fixed_dictionaries({"home": st.just(True)}, optional={"capacity_bytes": SCALARS, "usable": SCALARS}),
+            st.fixed_dictionaries(
+                {"home": st.just(True)}, optional={"capacity_bytes": SCALARS, "usable": SCALARS}
+            ),
             max_size=2,
         ),
         "layers": st.lists(
@@ -611,11 +722,12 @@ def toml(value: Any) -> str:
 
 def read_all(file: Path) -> None:
     for read in (read_chip, read_model, read_system, read_engine, check):
+        error = None
         try:
             read(file)
-        except FileError as error:
-            assert error.message.isprintable()
-            assert all(line.isprintable() for line in error.problems)
+        except FileError as caught:
+            error = caught
+        assert error is None or all(line.isprintable() for line in (error.message, *error.problems))
 
 
 @MODEST
@@ -629,8 +741,10 @@ def test_no_bytes_raise_anything_else(content: bytes, tmp_path: Path) -> None:
 @MODEST
 @given(table=PLAUSIBLE | st.dictionaries(KEYS, VALUES, max_size=6))
 def test_no_table_raises_anything_else(table: dict[str, Any], tmp_path: Path) -> None:
+    text = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in table.items())
+    assert tomllib.loads(text).keys() == table.keys()
     file = tmp_path / "my.toml"
-    file.write_text("\n".join(f"{toml(key)} = {toml(value)}" for key, value in table.items()), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     read_all(file)
 
 
@@ -639,7 +753,9 @@ def test_no_table_raises_anything_else(table: dict[str, Any], tmp_path: Path) ->
     kind_and_name=st.sampled_from(BUILT_IN),
     at=st.floats(0, 1),
     length=st.integers(0, 6),
-    piece=st.sampled_from(["", "0", "-1", "nan", "1e400", "true", '"', "[", "\n", "\0", "x", "9999999999999999999"]),
+    piece=st.sampled_from(
+        ["", "0", "-1", "nan", "1e400", "true", '"', "[", "\n", "\0", "x", "9999999999999999999"]
+    ),
 )
 def test_no_damaged_preset_raises_anything_else(
     kind_and_name: tuple[str, str], at: float, length: int, piece: str, tmp_path: Path
