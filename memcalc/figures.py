@@ -16,12 +16,19 @@ from memcalc.units import (
     parse_bytes,
     parse_count,
     parse_flop_rate,
+    parse_fraction,
     parse_number,
     parse_seconds,
+    parse_tokens,
     parse_watts,
 )
 
 Noun = TypeVar("Noun")
+
+
+def _tokens(text: str, what: str) -> int:
+    return parse_tokens(text, what, least=0)
+
 
 #: How text is read by the end of a figure's name, and the unit that a message names.
 _BY_ENDING: tuple[tuple[str, Callable[[str, str], Any], str], ...] = (
@@ -29,7 +36,10 @@ _BY_ENDING: tuple[tuple[str, Callable[[str, str], Any], str], ...] = (
     ("_bytes", parse_bytes, "bytes, like 80GiB"),
     ("_bytes_per_chip", parse_bytes, "bytes, like 2GB"),
     ("_bytes_per_linked_chip", parse_bytes, "bytes, like 2GB"),
-    ("_tokens", parse_count, "tokens, like 16"),
+    ("_j_per_byte", parse_number, "joules per byte, like 9.3e-11"),
+    ("_tokens", _tokens, "tokens, like 8192 or 128k"),
+    ("usable", parse_fraction, "a share, like 0.9 or 90%"),
+    ("usable_memory", parse_fraction, "a share, like 0.9 or 90%"),
     ("_chips", parse_count, "chips, like 8"),
     ("_s", parse_seconds, "seconds, like 8us"),
     ("_w", parse_watts, "watts, like 700W"),

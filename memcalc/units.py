@@ -16,9 +16,13 @@ _IEC = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _NUMBER = r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*"
 #: Beyond this no quantity of this field is meant: it catches slips and hostile input.
 LARGEST = 1e24
+#: Nor does any number take so many characters.
+LONGEST = 60
 
 
 def _split(text: str, what: str, example: str) -> tuple[float, str]:
+    if len(text) > LONGEST:
+        raise UsageError(f"{what}: {text[:20]!r}... is too long for a number", f"write it like {example}")
     if text.strip().startswith("-"):
         raise UsageError(f"{what}: {text} is negative", f"write it like {example}")
     match = re.fullmatch(_NUMBER + r"(\S*)\s*", text)

@@ -63,7 +63,7 @@ def check(
         str | None, typer.Argument(help="TOML file; all built-in presets if none.", show_default=False)
     ] = None,
 ) -> None:
-    """Check a preset file of one's own, or all that come with memcalc: types, units, sources."""
+    """Check a preset file of one's own, or all that come with memcalc: types, units, ranges."""
     from memcalc.readers import user_files
     from memcalc.render.presets import print_text
 

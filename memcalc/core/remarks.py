@@ -89,9 +89,9 @@ def price_evidence(request: Request) -> tuple[str | None, str | None]:
 
 def unknown_figures(request: Request, choice: Choice) -> tuple[str, ...]:
     """Figures without which no time can be given. A spatial chip's layer floor holds without any."""
-    if choice.job.timer.spatial and request.chip.layer_floor:
+    if choice.job.timer.spatial and request.chip.layer_floor and not request.engine.ideal:
         return ()
-    return tuple(_unknown(choice))
+    return tuple(_unknown(choice)) or (() if choice.step.seconds > 0.0 else ("layer_floor",))
 
 
 def _unknown(choice: Choice) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files of the user: TOML that becomes a model, a chip, a system or an engine, or says all that is wrong.
+"""Files of the user: TOML that becomes a model, chip, system or engine, or says all that is wrong with it.
 
 The nouns are the same frozen dataclasses as everywhere; pydantic checks their shape and types, this module
 reads figures written as text (`"80GiB"`), holds them to ranges and words what is wrong. pydantic is slow to
@@ -355,9 +355,9 @@ def _noun(kind: Kind, path: Path, table: _Table) -> Any:
 
 def _add_defaults(kind: Kind, clean: _Table) -> None:
     """What the presets say but a user need not."""
-    name = clean.get("name")
     if kind == "prices":
         return
+    name = clean.get("name")
     if kind != "model":
         clean.setdefault("title", name if isinstance(name, str) else "?")
     if kind == "chip":
@@ -572,7 +572,7 @@ def _clean_figure(hint: type, value: Any, place: _Place, sheet: _Sheet) -> Any:
         sheet.add(place, f"must be {bound}", unit)
     elif value > most:
         sheet.add(place, f"must be at most {_plain(most)}", unit)
-    return value
+    return float(value) if hint is float else value
 
 
 def _from_text(hint: type, text: str, place: _Place, sheet: _Sheet) -> int | float | None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from memcalc.core.remarks import term_title, tier_title
 from memcalc.core.report import Cost, Decode, Report
 from memcalc.render import words
-from memcalc.studies.compare import Comparison, label, price, speed
+from memcalc.studies.compare import Comparison, best, label, price, speed
 from memcalc.units import format_bytes
 
 #: Columns of a table on a terminal at most.
@@ -221,7 +221,7 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     table.add_column("bound by", no_wrap=True)
     if not narrow:
         table.add_column("evidence", no_wrap=True)
-    stars = [_best(reports, figure, most=most) for figure, _, most in _FIGURES]
+    stars = [best(reports, figure, most=most) for figure, _, most in _FIGURES]
     for place, report in enumerate(reports):
         cells = [
             (show(value) if (value := figure(report)) is not None else "–")
@@ -255,19 +255,13 @@ def _headline(comparison: Comparison) -> str:
     if not fitting:
         return f"None of {len(reports)} fits"
     text = f"{len(fitting)} of {len(reports)} fit"
-    fast = _best(reports, speed, most=True)
+    fast = best(reports, speed, most=True)
     if fast is not None:
         text += f"; fastest per user: {label(reports[fast], reports)} with {words.speed(speed(reports[fast]) or 0)} tok/s"
-    cheap = _best(reports, price, most=False)
+    cheap = best(reports, price, most=False)
     if cheap is not None:
         text += f"; cheapest: {label(reports[cheap], reports)} with {words.money(price(reports[cheap]))} USD/Mtok out"
     return text
-
-
-def _best(reports: Sequence[Report], figure: Callable[[Report], float | None], *, most: bool) -> int | None:
-    """The place of the best report in a column; None where fewer than two have a figure."""
-    known = [(value, place) for place, r in enumerate(reports) if (value := figure(r)) is not None]
-    return (max if most else min)(known)[1] if len(known) > 1 else None
 
 
 def _verdict(report: Report) -> str:

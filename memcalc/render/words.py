@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from memcalc.chip import ON_CHIP
 from memcalc.core.remarks import term_title, tier_title
-from memcalc.core.report import Report
+from memcalc.core.report import Report, TierRow
 from memcalc.units import format_bytes, format_seconds
 
 
@@ -57,20 +57,26 @@ def answer(report: Report) -> str:
             text += "; would fit with " + ", or ".join(ways)
         return text
     homes = [tier for tier in report.tiers if tier.used_bytes]
-    used = ", ".join(
-        f"{format_bytes(tier.used_bytes)} of {format_bytes(tier.usable_bytes)} usable in {tier_title(tier.tier)}"
-        for tier in homes
-    )
     phrase = verdict_phrase(report)
     phrase = phrase[0].upper() + phrase[1:] if phrase.startswith("fits") else f"Fits: {phrase}"
-    if report.verdict == "dram" and len(homes) == 1:
+    if len(homes) == 1:
+        used = f"{_of_usable(homes[0])} usable"
         phrase = f"Fits in {tier_title(homes[0].tier)}"
+    else:
+        used = ", ".join(f"{_of_usable(tier)} of the {tier_title(tier.tier)}" for tier in homes)
     text = f"{phrase}: {used} on {where}"
     most = report.limits.max_batch
     if most:
         room = most / report.workload.batch
         text += f", room for {room:,.1f} times the batch" if room >= 1.05 else ", no room for a larger batch"
     return text
+
+
+def _of_usable(tier: TierRow) -> str:
+    """Used and usable bytes, the unit once where it is the same."""
+    used, usable = format_bytes(tier.used_bytes), format_bytes(tier.usable_bytes)
+    number, _, unit = used.partition(" ")
+    return f"{number if usable.endswith(' ' + unit) else used} of {usable}"
 
 
 def chips(report: Report) -> str:

@@ -80,7 +80,7 @@ def price(report: Report) -> float | None:
     return report.cost.usd_per_million_output_tokens if report.cost else None
 
 
-def _leader(reports: Sequence[Report], figure: Callable[[Report], float | None], *, most: bool) -> int | None:
+def best(reports: Sequence[Report], figure: Callable[[Report], float | None], *, most: bool) -> int | None:
     """The place of the report with the largest (or smallest) figure; None where fewer than two have one."""
     known = [(value, place) for place, r in enumerate(reports) if (value := figure(r)) is not None]
     if len(known) < 2:
@@ -100,7 +100,7 @@ def _bounds(reports: Sequence[Report]) -> list[str]:
             f"fastest per user: {label(first, reports)}, {ratio:.1f} times {label(second, reports)}; "
             f"the first is {_bound(decode)}, the second {_bound(behind)}"
         )
-    cheap = _leader(reports, price, most=False)
+    cheap = best(reports, price, most=False)
     if cheap is not None:
         said.append(f"cheapest per token: {label(reports[cheap], reports)}")
     return said
@@ -116,13 +116,13 @@ def _turns(requests: Sequence[Request], reports: Sequence[Report]) -> list[str]:
     """The first larger batch or longer context at which another system leads, its chips sized anew."""
     said: list[str] = []
     for title, figure, most in (("fastest per user", speed, True), ("cheapest per token", price, False)):
-        now = _leader(reports, figure, most=most)
+        now = best(reports, figure, most=most)
         if now is None:
             continue
         for what, factor in TURNS:
             more = [sized(replace(r, workload=_grown(r.workload, what, factor))) for r in requests]
             then = [estimate(request, "compare", limits=False) for request in more]
-            other = _leader(then, figure, most=most)
+            other = best(then, figure, most=most)
             if other is not None and other != now:
                 grown = more[other].workload
                 value = str(grown.batch) if what == "batch" else format_tokens(grown.context_tokens)

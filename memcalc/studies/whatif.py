@@ -57,8 +57,8 @@ def _figures(request: Request, job: Job, placement: Placement) -> Iterator[str]:
     """The figures that the step of a job may hang on."""
     chip, timer = request.chip, job.timer
     for name, tier in chip.homes:
-        if placement.used.get(name) and (tier.bandwidth_bytes_per_s or tier.effective_bytes_per_s):
-            seen = tier.effective_bytes_per_s is not None and not request.engine.ideal
+        seen = tier.effective_bytes_per_s is not None and not request.engine.ideal
+        if placement.used.get(name) and (seen or tier.bandwidth_bytes_per_s is not None):
             yield f"memory.{name}.{'effective' if seen else 'bandwidth'}_bytes_per_s"
     for form in dict.fromkeys(timer.formats.values()):
         if form in chip.compute:
