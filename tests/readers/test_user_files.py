@@ -202,7 +202,7 @@ BAD_CHIPS = [
     ("capacity_bytes = 1\nbandwidth_bytes_per_s = '4.8TB'", "'4.8TB': is not a rate (bytes per second"),
     ("capacity_bytes = 1\nbandwidth_bytes_per_s = true", "= true: must be a number (bytes per second"),
     ("capacity_bytes = 1\nusable = 1.5", "memory.hbm.usable = 1.5: must lie between 0 and 1"),
-    ("capacity_bytes = 1\nusable = '90%'", "must be a number of zero or more, without a unit"),
+    ("capacity_bytes = 1\nusable = '190%'", "is out of range"),
     ("capacity_bytes = 1\nenergy_j_per_byte = -1", "memory.hbm.energy_j_per_byte = -1: must be at least 0"),
     ("capacity_bytes = 1\nrole = 'main'", "role = 'main': must be one of home, cache, scratchpad, attached"),
     ("capacity_bytes = 1\nholds = 1", "memory.hbm.holds = 1: must be one of all, weights"),
@@ -405,8 +405,8 @@ def test_a_model_has_a_bounded_depth_and_number_of_groups(write: Callable[..., s
     ("lines", "expected"),
     [
         ("band = 0.5", "band = 0.5: must be at least 1 (a plain number"),
-        ("usable_memory = 90", "usable_memory = 90: must lie between 0 and 1 (a plain number, like 0.9)"),
-        ("page_tokens = 0", "page_tokens = 0: must be above 0 (tokens, like 16)"),
+        ("usable_memory = 90", "usable_memory = 90: must lie between 0 and 1 (a share, like 0.9 or 90%)"),
+        ("page_tokens = 0", "page_tokens = 0: must be above 0 (tokens, like 8192 or 128k)"),
         ("reserved_bytes_per_chip = -1", "must be at least 0 (bytes, like 2GB)"),
         ("prefill_compute_efficiency = 0", "prefill_compute_efficiency = 0: must be above 0"),
         ("combine = 'sum'", "combine = 'sum': must be one of max, root-sum-square"),
@@ -509,7 +509,7 @@ def test_values_are_shown_short_and_harmless(write: Callable[..., str]) -> None:
     assert len(found) < 140
     # Python itself refuses to write such a number out.
     (found,) = problems(read_engine, write(f"name = 'x'\npage_tokens = 0x{'f' * 9000}"))
-    assert found == "page_tokens = (more than 60 digits): must be at most 1e15 (tokens, like 16)"
+    assert found == "page_tokens = (more than 60 digits): must be at most 1e15 (tokens, like 8192 or 128k)"
 
 
 def test_all_that_comes_with_memcalc_is_usable() -> None:
