@@ -103,37 +103,51 @@ def remedies(request: Request, others: Callable[[], Iterable[Request]] | None = 
 def _changes(
     request: Request, others: Callable[[], Iterable[Request]] | None
 ) -> Iterator[tuple[str, Request]]:
+    """Changes that may help, as options, from the one that keeps most of what was asked."""
     free = request if request.given == Given() else replace(request, given=Given())
     chips = min_chips(free)
     if chips and chips != request.system.count:
-        yield f"--chips {chips}", free.on(chips)
-    narrow = [name for name in NARROWER_WEIGHTS if _narrower(name, request)]
-    formats = [replace(request.precision, weights=name, activations=None) for name in narrow]
-    cache = format_named(request.precision.kv).bits > format_named(NARROWER_CACHE).bits
-    single = [(f"-w {p.weights}", replace(request, precision=p)) for p in formats]
-    if cache:
-        small = replace(request.precision, kv=NARROWER_CACHE)
-        single.append((f"--kv {NARROWER_CACHE}", replace(request, precision=small)))
-    fitting = [entry for entry in single if choose(entry[1])]
-    yield from fitting[:2]
-    if cache and not fitting:
-        for p in formats:
-            both = replace(p, kv=NARROWER_CACHE)
-            yield f"-w {p.weights} --kv {NARROWER_CACHE}", replace(request, precision=both)
-    work = request.workload
-    longest = max_context(request)
-    if longest and longest > work.output_tokens and longest < work.context_tokens:
-        rounded = longest // 1024 * 1024 or longest
-        if rounded > work.output_tokens:
-            shorter = replace(work, context_tokens=rounded)
-            yield f"-c {format_tokens(rounded)}", replace(request, workload=shorter)
+        # A system has its own number of chips: more of them are no longer that system.
+        named = f"--chip {request.chip.name} " if request.system.name != request.chip.name else ""
+        yield f"{named}--chips {chips}", free.on(chips)
+    precision = request.precision
+    weights = [
+        (f"-w {name}", replace(precision, weights=name, activations=None))
+        for name in NARROWER_WEIGHTS
+        if _narrower(name, request)
+    ]
+    cache = []
+    if format_named(precision.kv).bits > format_named(NARROWER_CACHE).bits:
+        cache.append((f"--kv {NARROWER_CACHE}", replace(precision, kv=NARROWER_CACHE)))
+    helping = [entry for entry in (*weights, *cache) if choose(replace(request, precision=entry[1]))]
+    if not helping:
+        helping = [
+            (f"{option} {more}", replace(small, kv=smaller.kv))
+            for option, small in weights
+            for more, smaller in cache
+        ]
+    for option, small in helping[:2]:
+        yield option, replace(request, precision=small)
+    yield from _shorter("", request)
+    for option, small in cache:
+        yield from _shorter(f"{option} ", replace(request, precision=small))
     most = max_batch(request)
-    if most and most < work.batch:
-        yield f"-b {most}", replace(request, workload=replace(work, batch=most))
+    if most and most < request.workload.batch:
+        yield f"-b {most}", replace(request, workload=replace(request.workload, batch=most))
     for other in others() if others else ():
         if choose(other):
             yield f"--chip {other.chip.name}", other
             return
+
+
+def _shorter(option: str, request: Request) -> Iterator[tuple[str, Request]]:
+    """The longest context that fits, in whole thousands where it has any."""
+    work, longest = request.workload, max_context(request)
+    if longest is None or not work.output_tokens < longest < work.context_tokens:
+        return
+    tokens = max(longest // 1024 * 1024, work.output_tokens + 1) if longest > 1024 else longest
+    shorter = replace(work, context_tokens=tokens)
+    yield f"{option}-c {format_tokens(tokens)}", replace(request, workload=shorter)
 
 
 def _narrower(name: str, request: Request) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
+
 from memcalc import api
 from memcalc.core.ledger import Ledger, ledger
 from memcalc.model import FeedForward, GroupedAttention, Layers, Model
@@ -50,30 +53,31 @@ def test_parameters_equal_the_safetensors_total_on_hugging_face(name: str, total
     assert load_model(name).parameters == total
 
 
-# Billions of parameters as papers and model cards round them, all and active for one token; the third
-# number is how much of the vocabulary the active count takes in: 2 both tables, 1 the head, 0 neither.
-ROUNDED = {
-    "deepseek-v3: arXiv 2412.19437": ("deepseek-v3", 671, 37, 1),
-    "deepseek-r1: arXiv 2501.12948": ("deepseek-r1", 671, 37, 1),
-    "kimi-k2: arXiv 2507.20534, abstract": ("kimi-k2-instruct", 1000, 32, 1),
-    "mixtral: Mistral's announcement": ("mixtral-8x7b", 46.7, 12.9, 2),
-    "qwen3-235b: arXiv 2505.09388": ("qwen3-235b-a22b", 235, 22, 2),
-    "qwen3-30b: model card": ("qwen3-30b-a3b", 30.5, 3.3, 2),
-    "gpt-oss-120b: model card, table 1": ("gpt-oss-120b", 116.83, 5.13, 1),
-    "gpt-oss-20b: model card, table 1": ("gpt-oss-20b", 20.91, 3.61, 1),
-    "glm-4.5-air: arXiv 2508.06471 (tables left out)": ("glm-4.5-air", 106, 12, 0),
+# Billions of parameters as papers and model cards print them, all and active for one token; the number after
+# them is how much of the vocabulary the active count takes in: 2 both tables, 1 the head, 0 neither.
+PRINTED = {
+    "deepseek-v3: arXiv 2412.19437": ("deepseek-v3", "671", "37", 1),
+    "deepseek-r1: arXiv 2501.12948": ("deepseek-r1", "671", "37", 1),
+    "kimi-k2: arXiv 2507.20534, abstract (1 trillion)": ("kimi-k2-instruct", "1.0E+3", "32", 1),
+    "mixtral: Mistral's announcement": ("mixtral-8x7b", "46.7", "12.9", 2),
+    "qwen3-235b: arXiv 2505.09388": ("qwen3-235b-a22b", "235", "22", 2),
+    "qwen3-30b: model card": ("qwen3-30b-a3b", "30.5", "3.3", 2),
+    "gpt-oss-120b: model card, table 1": ("gpt-oss-120b", "116.83", "5.13", 1),
+    "gpt-oss-20b: model card, table 1": ("gpt-oss-20b", "20.91", "3.61", 1),
+    "glm-4.5-air: arXiv 2508.06471": ("glm-4.5-air", "106", "12", 0),
 }
 
 
-@pytest.mark.parametrize(("name", "total", "active", "tables"), ROUNDED.values(), ids=ROUNDED.keys())
-def test_total_and_active_parameters_as_papers_round_them(
-    name: str, total: float, active: float, tables: int
+@pytest.mark.parametrize(("name", "total", "active", "tables"), PRINTED.values(), ids=PRINTED.keys())
+def test_total_and_active_parameters_as_papers_print_them(
+    name: str, total: str, active: str, tables: int
 ) -> None:
     model = load_model(name)
     counted = model.active_parameters - (2 - tables) * model.vocabulary * model.width
-    # Half a unit of what is printed, except "1T" (one digit) and "32B" (32.9 with Moonshot's own head).
-    assert model.parameters / 1e9 == pytest.approx(total, rel=0.03 if total == 1000 else 0.009)
-    assert counted / 1e9 == pytest.approx(active, rel=0.03 if active > 10 else 0.02)
+    for found, printed in ((model.parameters, Decimal(total)), (counted, Decimal(active))):
+        # One unit of the last digit, as some round and some cut off.
+        unit = 10.0 ** int(printed.as_tuple().exponent)
+        assert found / 1e9 == pytest.approx(float(printed), abs=unit)
 
 
 def test_scaling_book_question_1_has_18_4_billion_parameters() -> None:
