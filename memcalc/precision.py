@@ -97,27 +97,40 @@ _FORMATS = {
 }
 
 #: Files of llama.cpp mix tensor types. Each entry: the type of most matrices, then the types of
-#: those that get more bits. `half` marks the `use_more_bits` rule: half of the layers, exactly the
-#: first and last eighth and every third between (llama.cpp, src/llama-quant.cpp). `head` also holds
-#: for a tied embedding.
+#: those that get more bits, in all layers or in a part of them. `half` is llama.cpp's rule of more bits
+#: in the first and last eighth and every third layer between, `eighth` the first layers alone
+#: (llama.cpp, src/llama-quant.cpp, grouped attention assumed). `head` also holds for a tied embedding.
 _MIXTURES: dict[str, dict[str, str]] = {
     "q2_k": {"base": "q2_k", "value": "q4_k", "down": "q3_k", "output": "q3_k", "head": "q6_k"},
     "q3_k_s": {"base": "q3_k", "head": "q6_k"},
     "q3_k_m": {"base": "q3_k", "value": "q5_k", "down": "q4_k", "output": "q4_k", "head": "q6_k"},
     "q3_k_l": {"base": "q3_k", "value": "q5_k", "down": "q5_k", "output": "q5_k", "head": "q6_k"},
-    "q4_k_s": {"base": "q4_k", "head": "q6_k"},
+    "q4_k_s": {"base": "q4_k", "value-eighth": "q5_k", "down-eighth": "q5_k", "head": "q6_k"},
     "q4_k_m": {"base": "q4_k", "value-half": "q6_k", "down-half": "q6_k", "head": "q6_k"},
     "q5_k_s": {"base": "q5_k", "head": "q6_k"},
     "q5_k_m": {"base": "q5_k", "value-half": "q6_k", "down-half": "q6_k", "head": "q6_k"},
-    "iq2_m": {"base": "iq2_s", "value": "q4_k", "output": "iq3_s", "head": "q5_k", "embedding": "iq3_s"},
     "iq3_m": {"base": "iq3_s", "value": "q4_k", "output": "q4_k", "head": "q6_k"},
 }
 _MIXTURES |= {name: {"base": name} for name in ("q8_0", "q6_k")}
+_MIXTURES |= {name: {"base": name, "head": "q6_k"} for name in ("q5_1", "q5_0", "q4_1", "q4_0", "iq3_s")}
 _MIXTURES |= {
-    name: {"base": name, "head": "q6_k"}
-    for name in ("q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl", "iq4_xs", "iq3_s")
+    name: {"base": name, "value": "q5_k", "down-eighth": "q5_k", "head": "q6_k"}
+    for name in ("iq4_nl", "iq4_xs")
 }
-_MIXTURES |= {name: {"base": name, "head": "q5_k"} for name in ("iq3_xxs", "iq2_s", "iq2_xs", "iq2_xxs")}
+_MIXTURES |= {"iq3_xxs": {"base": "iq3_xxs", "head": "q5_k"}}
+_MIXTURES |= {
+    name: {"base": name, "value": "q4_k", "down-eighth": "q2_k", "head": "q5_k", "embedding": "q2_k"}
+    for name in ("iq2_xxs", "iq2_xs")
+}
+_MIXTURES |= {
+    name: {
+        "base": base, "value": "q4_k", "down-eighth": "iq3_s", "output": "iq3_s", "head": "q5_k",
+        "embedding": "iq3_s",
+    }
+    for name, base in (("iq2_s", "iq2_xs"), ("iq2_m", "iq2_s"))
+}  # fmt: skip
+#: The share of the layers that each of these parts means.
+_LAYERS = {"": 1.0, "-half": 0.5, "-eighth": 0.125}
 
 #: The classes whose matrices a conversion to a narrow format converts.
 CONVERTED = ("attention", "dense", "shared", "experts")
@@ -214,12 +227,11 @@ def _gguf_formats(mixture: dict[str, str], value_share: float) -> dict[str, Clas
     f32 = _FORMATS["fp32"]
 
     def shares(part: str, share: float) -> tuple[Share, ...]:
-        more = mixture.get(part) or mixture.get(f"{part}-half")
-        if more is None:
-            return ()
-        if f"{part}-half" in mixture:
-            share /= 2
-        return (Share(_FORMATS[more], round(share * 10_000), 10_000),)
+        for layers, of_them in _LAYERS.items():
+            if part + layers in mixture:
+                more = _FORMATS[mixture[part + layers]]
+                return (Share(more, round(share * of_them * 10_000), 10_000),)
+        return ()
 
     first = Share(base, 1, 1)
     down = (first, *shares("down", 1 / 3))

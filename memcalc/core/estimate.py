@@ -151,6 +151,7 @@ def _placement_rows(
     needed["activations"] = round(held.activations(batch, context) * held.chips)
     needed["reserved"] = held.reserved * held.chips
     tiers: dict[str, dict[str, int]] = {tensor: {} for tensor in needed}
+    read: dict[str, int] = {}
     if choice:
         shares = choice.placement.shares
         for part in WEIGHT_PARTS:
@@ -158,7 +159,14 @@ def _placement_rows(
         _spread(tiers["kv_cache"], held.resident_kv(batch, context), shares["kv"])
         for tensor in ("activations", "reserved"):
             _spread(tiers[tensor], needed[tensor], shares["overhead"])
-    return tuple(PlacementRow(tensor, size, tiers[tensor]) for tensor, size in needed.items())
+        parts = choice.job.work(work, choice.placement).part_bytes
+        read = {
+            "weights": round(sum(size for part, size in parts.items() if part != "kv")),
+            "kv_cache": round(parts["kv"]),
+        }
+    return tuple(
+        PlacementRow(tensor, size, tiers[tensor], read.get(tensor)) for tensor, size in needed.items()
+    )
 
 
 def _spread(tiers: dict[str, int], size: int, shares: Shares) -> None:

@@ -18,9 +18,10 @@ from memcalc.workload import Layout, Workload
 
 
 class Work(NamedTuple):
-    """What one decode step does over the whole system: FLOP by format, bytes by tier and on links."""
+    """What one decode step does over the whole system: FLOP by format, bytes by part, tier and on links."""
 
     flops: Mapping[str, float]
+    part_bytes: Mapping[str, float]
     tier_bytes: Mapping[str, float]
     network_bytes: float
 
@@ -143,29 +144,29 @@ class Job:
         return Pass(sum(terms.values()), terms)
 
     def work(self, workload: Workload, placement: Placement) -> Work:
-        """What one decode step does over the system, for its energy."""
+        """What one decode step does over the system: each micro-batch reads the weights once more."""
         timer, layout, batch = self.timer, self.layout, workload.batch
+        context, new = workload.context_tokens, 1 + workload.draft_tokens
         flights, sequences = self.micro_batch(batch)
-        positions = batch * (1 + workload.draft_tokens)
         passes = flights * layout.data * layout.context
         flops: dict[str, float] = {}
-        tier_bytes = dict.fromkeys(timer.rates, 0.0)
+        parts = dict.fromkeys(("attention", "ffn", "experts", "kv"), 0.0)
         for op in self.book.operators:
             form = timer.formats[op.tensor]
-            flops[form] = flops.get(form, 0.0) + op.flops_per_token * positions
-            part = PART_OF[op.tensor]
-            together = sequences * (1 + workload.draft_tokens)
-            copies = layout.attention_data if part == "attention" else 1
+            flops[form] = flops.get(form, 0.0) + op.flops_per_token * batch * new
             share = 1.0
             if op.experts:
-                share = expert_hits(op.experts, op.top_k, together * layout.attention_data) / op.experts
+                together = sequences * new * layout.attention_data
+                share = expert_hits(op.experts, op.top_k, together) / op.experts
+            part = PART_OF[op.tensor]
+            copies = layout.attention_data if part == "attention" else 1
+            parts[part] += op.stored_bytes * share * copies * passes
+        core = sum(cache.decode_flops * cache.tokens(context) for cache in timer.caches)
+        flops[timer.formats["kv"]] = flops.get(timer.formats["kv"], 0.0) + core * batch * new
+        parts["kv"] = batch * timer.kv_read(context) * timer.narrow * layout.context
+        tiers = dict.fromkeys(timer.rates, 0.0)
+        for part, size in parts.items():
             for tier, fraction in placement.shares[part]:
-                tier_bytes[tier] += op.stored_bytes * share * copies * fraction * passes
-        core = sum(c.decode_flops * c.tokens(workload.context_tokens) for c in timer.caches)
-        flops[timer.formats["kv"]] = flops.get(timer.formats["kv"], 0.0) + core * positions
-        readers = timer.narrow * layout.context
-        kv = batch * readers * timer.kv_read(workload.context_tokens)
-        for tier, fraction in placement.shares["kv"]:
-            tier_bytes[tier] += kv * fraction
-        sent = timer.network.per_token_bytes * positions * layout.tensor
-        return Work(flops, tier_bytes, sent)
+                tiers[tier] += size * fraction
+        sent = timer.network.per_token_bytes * batch * new * layout.tensor
+        return Work(flops, parts, tiers, sent)

@@ -51,8 +51,9 @@ def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) 
         return
     free = chips // context
     if chip.execution == "spatial":
-        data = given.data or 1
-        if context == 1 and chips % data == 0:
+        # Masks that hold a whole model leave nothing to divide: more chips are more copies.
+        data = given.data or (chips if chip.hardwired else 1)
+        if context == 1 and chips % data == 0 and not (chip.hardwired and data != chips):
             yield _spatial(chips // data, data, model.depth)
         return
     heads, depth = head_divisor(model), model.depth

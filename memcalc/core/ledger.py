@@ -95,17 +95,6 @@ class Ledger(NamedTuple):
         """
         return sum(cache.bytes_per_token * cache.tokens(context) for cache in self.caches)
 
-    def weight_read_bytes(self, tokens: int) -> float:
-        """Expected bytes of weights that a pass over `tokens` tokens reads [B].
-
-        Routed experts count by the expected share touched; of the embedding only the rows.
-        """
-        read = sum(
-            op.stored_bytes * (expert_hits(op.experts, op.top_k, tokens) / op.experts if op.experts else 1.0)
-            for op in self.operators
-        )
-        return read + self.weight_bytes["embedding"] / self.model.vocabulary * tokens
-
 
 def expert_hits(experts: int, top_k: int, tokens: float) -> float:
     """Expected number of distinct experts that `tokens` tokens touch: E * (1 - (1 - k/E)^M).

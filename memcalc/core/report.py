@@ -78,11 +78,16 @@ class LayoutFacts:
 
 @noun
 class PlacementRow:
-    """A tensor: `bytes` without copies, and where its copies are resident over the system [B]."""
+    """A tensor: `bytes` without copies, and where its copies are resident over the system [B].
+
+    `read_bytes_per_step` is what a decode step reads of it over the system: of experts those that are
+    touched, weights once for each micro-batch; None where it is not read or does not fit.
+    """
 
     tensor: str
     bytes: int
     tiers: Mapping[str, int]
+    read_bytes_per_step: int | None = None
 
 
 @noun

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from math import ceil
 
 from memcalc.chip import Chip
-from memcalc.core.ledger import Ledger
+from memcalc.core.ledger import Cache, Ledger
 from memcalc.engine import Engine
 from memcalc.workload import Layout
 
@@ -19,6 +19,17 @@ from memcalc.workload import Layout
 WEIGHT_PARTS = ("attention", "ffn", "experts", "cold")
 #: No context or batch in use comes near: a search that passes it has no end.
 ENDLESS = 2**40
+
+
+def cache_copies(cache: Cache, layout: Layout, chip: Chip, engine: Engine) -> float:
+    """How often a cache is held: tensor parallelism beyond its shards copies it, max(1, t/K).
+
+    Spatial chips keep it with the layer. What no software can beat (`ideal`) divides it by sequences
+    and tokens instead (Pope 2022, arXiv:2211.05102).
+    """
+    if chip.execution == "spatial" or engine.ideal:
+        return 1.0
+    return max(1.0, layout.tensor / cache.shards)
 
 
 class Residency:
@@ -48,11 +59,11 @@ class Residency:
             "cold": replicas * groups * (cold + copy),
         }
         if spatial:
-            share, copies = 1.0 / (stages * tensor), False
+            share = 1.0 / (stages * tensor)
             self.parts = {part: size / self.chips for part, size in self.resident.items()}
         else:
             # The fullest stage has ceil(L/p) layers; the ends add the embedding or the head.
-            stage, copies = -(-model.depth // stages) / model.depth, True
+            stage = -(-model.depth // stages) / model.depth
             share = stage / (tensor * layout.context)
             ends = cold + head if stages == 1 else max(cold, head + copy)
             first = stages == 1 or cold >= head + copy
@@ -68,8 +79,7 @@ class Residency:
         self._page, self._slack = engine.page_tokens, engine.window_slack_tokens
         self._groups = layout.data * groups
         self._caches = [
-            (c.bytes_per_token, c.window, max(1.0, tensor / c.shards) if copies else 1.0, share)
-            for c in book.caches
+            (c.bytes_per_token, c.window, cache_copies(c, layout, chip, engine), share) for c in book.caches
         ]
         # Alive in one layer: bf16 activations of a chunk of prefill, fp32 logits of each sequence.
         widest = max(

@@ -16,6 +16,7 @@ from memcalc.chip import Chip
 from memcalc.core.ledger import Ledger, Operator
 from memcalc.core.network import NO_NETWORK, network
 from memcalc.core.placement import PART_OF, Placement
+from memcalc.core.residency import cache_copies
 from memcalc.engine import Constants, Engine
 from memcalc.precision import CONVERTED, format_named, math_format
 from memcalc.workload import Layout
@@ -83,9 +84,7 @@ class Timer:
             * layout.context
         )
         self.core_bytes = [
-            c.bytes_per_token
-            * (1.0 if self.spatial else max(1.0, layout.tensor / c.shards))
-            / (self.narrow * layout.context)
+            c.bytes_per_token * cache_copies(c, layout, chip, engine) / (self.narrow * layout.context)
             for c in book.caches
         ]
         self.caches = book.caches

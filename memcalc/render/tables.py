@@ -104,7 +104,7 @@ def _bytes(report: Report) -> Table:
     """Tensors by tier, over the whole system."""
     tiers = report.tiers
     titles = [tier_title(t.tier) + ("" if t.role == "home" else f" ({t.role})") for t in tiers]
-    table = _grid("  where the bytes live", "needed", "on the system", *titles)
+    table = _grid("  where the bytes live", "needed", "on the system", *titles, "read per step")
     for row in report.placement:
         if not row.bytes:
             continue
@@ -112,7 +112,10 @@ def _bytes(report: Report) -> Table:
         if row.tensor == "kv_cache":
             name += f"  {report.kv_cache.bytes_per_token:,} B/token"
         here = [format_bytes(row.tiers[t.tier]) if row.tiers.get(t.tier) else "–" for t in tiers]
-        table.add_row(f"  {name}", format_bytes(row.bytes), format_bytes(sum(row.tiers.values())), *here)
+        read = "–" if row.read_bytes_per_step is None else format_bytes(row.read_bytes_per_step)
+        table.add_row(
+            f"  {name}", format_bytes(row.bytes), format_bytes(sum(row.tiers.values())), *here, read
+        )
     usable = [f"of {format_bytes(t.usable_bytes)}" if t.usable_bytes else "no home" for t in tiers]
     table.add_row("  usable", "", format_bytes(sum(t.usable_bytes for t in tiers)), *usable)
     return table

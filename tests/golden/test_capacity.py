@@ -82,11 +82,6 @@ def test_hc1_holds_one_user_of_2048_tokens() -> None:
     assert report.limits.min_chips == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the fewest chips that hold it at all are sought beyond largest_system_chips = 1, and the SRAM of "
-    "several cards is pooled for one sequence although no link between cards is published",
-)
 def test_hc1_cards_are_independent_and_no_number_of_them_holds_a_longer_context() -> None:
     # NextPlatform (2026-02-19) on the server of ten: independent cards, one model each.
     report = api.fit("llama-3.1-8b", chip="taalas-hc1", context=4096)
