@@ -35,6 +35,9 @@ POSITIVES = (
     "activation_bytes",
     "collective_growth",
     "pcie_collective_factor",
+    "vector_tokens",
+    "least_tile_tokens",
+    "byte_unpack_share",
 )
 
 
@@ -57,6 +60,9 @@ class Constants:
     activation_bytes         unfused traffic per token, layer and element of width [B]
     collective_growth        growth of that latency with each doubling of the chips beyond two
     pcie_collective_factor   the same latency over PCIe, as a multiple
+    vector_tokens            up to so many tokens a product is one of matrix and vector, on the vector units
+    least_tile_tokens        below so many tokens the matrix units run no better
+    byte_unpack_share        `unpack_ops` of 8-bit formats against 4-bit ones
     """
 
     memory_efficiency: float = 1.0
@@ -74,6 +80,9 @@ class Constants:
     activation_bytes: float = 0.0
     collective_growth: float = 0.0
     pcie_collective_factor: float = 1.0
+    vector_tokens: float = 0.0
+    least_tile_tokens: float = 1.0
+    byte_unpack_share: float = 1.0
 
 
 @noun

@@ -220,16 +220,17 @@ def parse_fraction(text: str, what: str = "fraction", *, least: float = 0.0, mos
     return value
 
 
-def parse_number(text: str, what: str = "number", *, most: float = LARGEST) -> float:
-    """A plain number of zero or more.
+def parse_number(text: str, what: str = "number", *, least: float = 0.0, most: float = LARGEST) -> float:
+    """A plain number between `least` and `most`.
 
     >>> parse_number("0.11")
     0.11
     """
     number, unit = _split(text, what, "0.11")
-    if unit or number > most:
-        hint = "write a plain number" if unit else f"it must be at most {most:g}"
-        raise UsageError(f"{what}: {text!r} cannot be used", hint)
+    if unit:
+        raise UsageError(f"{what}: {text!r} has a unit that does not belong", "write a plain number")
+    if not least <= number <= most:
+        raise UsageError(f"{what}: {text} is out of range", f"it must lie between {least:g} and {most:g}")
     return number
 
 

@@ -21,12 +21,8 @@ from memcalc.engine import Constants, Engine
 from memcalc.precision import CONVERTED, format_named, math_format
 from memcalc.workload import Layout
 
-#: With so few tokens a product is a matrix-vector product: weights are expanded on the vector units.
-VECTOR_TOKENS = 8
-#: Below so many tokens the matrix units run no better.
-LEAST_TILE = 32.0
-#: Vector operations to use a weight as it is (multiply, add); 8-bit formats expand at 0.6 of 4-bit ones.
-PLAIN_OPS, BYTE_FORMAT_SHARE = 2.0, 0.6
+#: Vector operations to use a weight as it is: multiply, add.
+PLAIN_OPS = 2.0
 #: Stands for a rate that is unknown or beyond measure: its term vanishes.
 BOUNDLESS = float("inf")
 
@@ -136,7 +132,7 @@ class Timer:
         if vector_peak and constants.unpack_ops:
             ops = {
                 "none": PLAIN_OPS,
-                "8-bit": BYTE_FORMAT_SHARE * constants.unpack_ops,
+                "8-bit": constants.byte_unpack_share * constants.unpack_ops,
                 "4-bit": constants.unpack_ops,
                 "k-quant": constants.unpack_ops * constants.k_quant_factor,
             }[form.unpacking]
@@ -205,7 +201,8 @@ class Timer:
         }
         memory = dict.fromkeys(rates, 0.0)
         compute = 0.0
-        saturation = constants.saturation_tokens
+        saturation, least_tile = constants.saturation_tokens, constants.least_tile_tokens
+        vector_tokens = constants.vector_tokens
         for op in self._operators:
             part = op.part
             count = rows if op is self._head else tokens if part == "attention" else wide_tokens
@@ -213,8 +210,8 @@ class Timer:
             if op.hit:
                 share = 1.0 - (1.0 - op.hit) ** count
                 tile = count * op.hit / share if share else 0.0
-            c = op.token_s * count * (1.0 + saturation / max(tile, LEAST_TILE))
-            if count <= VECTOR_TOKENS and op.vector_s * share > c:
+            c = op.token_s * count * (1.0 + saturation / max(tile, least_tile))
+            if count <= vector_tokens and op.vector_s * share > c:
                 c = op.vector_s * share
             size = op.bytes * share
             b = 0.0

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from memcalc import api
+from memcalc import api, resolve
 from memcalc.core.ledger import Ledger, ledger
 from memcalc.model import FeedForward, GroupedAttention, Layers, Model
 from memcalc.readers.presets import load_model
@@ -212,7 +212,7 @@ def test_step_3_table_2(name: str, row: tuple[float, float, float, float]) -> No
      ("405b", 405e9), ("30b-a3b", 30e9), ("235b-a22b", 235e9), ("1t-a32b", 1e12)],
 )  # fmt: skip
 def test_a_size_becomes_a_model_of_that_size_that_says_it_is_assumed(word: str, total: float) -> None:
-    model = api.find_model(word)
+    model = resolve.find_model(word)
     assert model.parameters == pytest.approx(total, rel=0.01)
     assert model.origin == "assumed"
     report = api.fit(word, chip="h100-sxm", chips=64)
@@ -223,4 +223,4 @@ def test_a_size_becomes_a_model_of_that_size_that_says_it_is_assumed(word: str, 
 @pytest.mark.parametrize(("word", "active"), [("30b-a3b", 3e9), ("235b-a22b", 22e9), ("1t-a32b", 32e9)])
 def test_a_size_with_an_active_part_uses_about_that_part(word: str, active: float) -> None:
     # The experts come in steps of eight, so the active part is met less closely than the whole.
-    assert api.find_model(word).active_parameters == pytest.approx(active, rel=0.1)
+    assert resolve.find_model(word).active_parameters == pytest.approx(active, rel=0.1)

@@ -1,0 +1,328 @@
+"""Resolving: what a user says becomes a `Request`. Names, sizes, files, units and their defaults.
+
+Everything that can be wrong with the words is refused here, with what would be allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, TypedDict, TypeVar
+
+from memcalc.chip import Chip, System
+from memcalc.core.layout import Given, refuse_impossible
+from memcalc.core.search import Request, sized
+from memcalc.engine import Constants, Engine
+from memcalc.errors import FileError, UsageError, did_you_mean
+from memcalc.figures import set_figure
+from memcalc.model import Model
+from memcalc.precision import MATH, format_named, weight_formats
+from memcalc.readers import presets
+from memcalc.units import parse_count, parse_dollars, parse_fraction, parse_number, parse_tokens
+from memcalc.workload import Payment, Precision, Workload
+
+#: Text as a user types it, or the number itself.
+Word = str | int | float
+Value = TypeVar("Value")
+
+DEFAULT_PRICES = "owning-neocloud-2026"
+#: Chips to suggest where a request does not fit, by rising memory.
+LARGER_CHIPS = ("h100-sxm", "h200-sxm", "b200", "mi300x", "b300", "mi355x")
+#: Endings that make a word a file; files of the weights themselves are not read yet.
+FILE_ENDINGS = (".toml", ".json", ".safetensors", ".gguf")
+UNREAD_ENDINGS = (".json", ".safetensors", ".gguf")
+
+
+class _Common(TypedDict, total=False):
+    """What `fit` and `compare` take alike; the defaults are those of the command line."""
+
+    chips: Word
+    batch: Word
+    context: Word
+    output: Word
+    activations: str
+    tp: Word
+    pp: Word
+    ep: Word
+    dp: Word
+    cp: Word
+    attention_dp: Word
+    prices: str
+    usd_per_chip_hour: Word
+    usd_per_chip: Word
+    depreciation_years: Word
+    usd_per_kwh: Word
+    pue: Word
+    utilization: Word
+    accept: Word
+    draft: Word
+    set: Mapping[str, Word]
+
+
+class Options(_Common, total=False):
+    """The options of `fit`, each as a user types it or as a plain number."""
+
+    chip: str
+    system: str
+    weights: str
+    kv: str
+    engine: str
+
+
+class CompareOptions(_Common, total=False):
+    """The options of `compare`: those that may be several are lists, or text like "a,b,c"."""
+
+    chip: str | Sequence[str]
+    system: str | Sequence[str]
+    weights: str | Sequence[str]
+    kv: str | Sequence[str]
+    engine: str | Sequence[str]
+
+
+def resolve(model_word: str | Model, options: Options, default_chips: int | None) -> Request:
+    """Resolve one model on one chip or system. `default_chips` None: the fewest that hold the job."""
+    known = Options.__required_keys__ | Options.__optional_keys__
+    for name in options:
+        if name not in known:
+            raise UsageError(f"unknown option {name!r}", did_you_mean(name, known))
+    model = model_word if isinstance(model_word, Model) else find_model(model_word)
+    system, auto = _system(options, default_chips)
+    notes = [model.assumption] if model.assumption else []
+    engine = find_engine(options.get("engine") or system.chip.engine)
+    system, engine, changed = _set(system, engine, options.get("set") or {})
+    if changed:
+        notes.append("changed for this run: " + ", ".join(changed))
+    workload = _workload(options)
+    if workload.draft_tokens and not model.mtp_layers:
+        notes.append(f"{model.name} has no layers for multi-token prediction: a draft model is assumed free")
+    asked = Request(
+        model=model,
+        system=system,
+        engine=engine,
+        constants=presets.load_constants(system.chip, engine),
+        workload=workload,
+        precision=_precision(options, model, system.chip, notes),
+        payment=_payment(options, system.chip, notes),
+        given=_given(options),
+        auto=auto,
+        notes=tuple(notes),
+    )
+    refuse_impossible(model, system.chip, None if auto else system.count, asked.given)
+    return sized(asked)
+
+
+def on_larger_chips(asked: Request) -> Iterator[Request]:
+    """The same request on as many chips with more memory, where its chip has DRAM of its own."""
+    if asked.chip.plan != "dram" or asked.system.origin != "preset":
+        return
+    mine = sum(room.usable for room in asked.rooms)
+    for name in LARGER_CHIPS:
+        chip = presets.load_chip(name)
+        engine = presets.load_engine(chip.engine)
+        other = replace(
+            asked,
+            system=System(chip.name, chip.title, chip, asked.system.count),
+            engine=engine,
+            constants=presets.load_constants(chip, engine),
+            given=Given(),
+        )
+        if sum(room.usable for room in other.rooms) > mine:
+            yield other
+
+
+def is_file(word: str) -> bool:
+    """Whether a word names a file rather than a preset: it has a slash or a known ending.
+
+    >>> is_file("./my-chip.toml"), is_file("h100-sxm")
+    (True, False)
+    """
+    return "/" in word or os.sep in word or word.lower().endswith(FILE_ENDINGS)
+
+
+def find_model(word: str) -> Model:
+    """A model by preset name, size or TOML file."""
+    if is_file(word):
+        if word.lower().endswith(UNREAD_ENDINGS) or os.path.isdir(word):
+            raise FileError(
+                f"{word}: files of this kind are not read yet",
+                "give a preset name, a size like 70b, or a model TOML file",
+            )
+        from memcalc.readers.user_files import read_model
+
+        return read_model(word)
+    if presets.find("models", word):
+        return presets.load_model(word)
+    from memcalc.sizes import is_size, typical_model
+
+    if is_size(word):
+        return typical_model(word)
+    raise presets.unknown("models", word)
+
+
+def find_engine(word: str) -> Engine:
+    """An engine by preset name or TOML file."""
+    if is_file(word):
+        from memcalc.readers.user_files import read_engine
+
+        return read_engine(word)
+    return presets.load_engine(word)
+
+
+def find_chip(word: str) -> Chip:
+    """A chip by preset name or TOML file."""
+    if is_file(word):
+        from memcalc.readers.user_files import read_chip
+
+        return read_chip(word)
+    if presets.find("chips", word) is None:
+        raise presets.unknown("chips", word, ("systems",))
+    return presets.load_chip(word)
+
+
+def find_system(word: str) -> System | None:
+    """A system by preset name, TOML file or `<chip>-x<count>`; None where the word is no system."""
+    if is_file(word):
+        from memcalc.readers.user_files import read_system
+
+        return read_system(word)
+    if presets.find("systems", word):
+        return presets.load_system(word)
+    chip, _, count = word.rpartition("-x")
+    if chip and count.isdecimal() and int(count) and presets.find("chips", chip):
+        found = presets.load_chip(chip)
+        return System(word, f"{int(count)} × {found.title}", found, parse_count(count, "--system"))
+    return None
+
+
+def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
+    """The chips that were asked for, and whether their number is still to be found."""
+    chip_word, system_word, chips = options.get("chip"), options.get("system"), options.get("chips")
+    if chip_word is not None and system_word is not None:
+        raise UsageError("--chip and --system exclude each other", "give one of them")
+    if system_word is not None and chips is not None:
+        raise UsageError("--chips with --system: a system has its own number of chips", "leave one away")
+    word = chip_word if system_word is None else system_word
+    if not word:
+        raise UsageError(
+            "no chip is named", "give --chip NAME or --system NAME; 'memcalc presets list chips'"
+        )
+    if system_word is not None:
+        system = find_system(word)
+        if system:
+            return system, False
+        if presets.find("chips", word) is None:
+            raise presets.unknown("systems", word, ("chips",))
+    elif not is_file(word) and presets.find("chips", word) is None and presets.find("systems", word):
+        if chips is not None:
+            raise UsageError(f"{word!r} is a system with its own number of chips", "leave --chips away")
+        return presets.load_system(word), False
+    chip = find_chip(word)
+    wanted = default_chips if chips is None else chips
+    auto = wanted is None or str(wanted).lower() == "auto"
+    count = 1 if auto else parse_count(str(wanted), "--chips")
+    return System(chip.name, chip.title, chip, count, origin=chip.origin), auto
+
+
+def _set(system: System, engine: Engine, changes: Mapping[str, Word]) -> tuple[System, Engine, list[str]]:
+    """Apply `--set`: figures of the chip, or with `engine.` (or a name that only it has) of the engine."""
+    said = []
+    chip = system.chip
+    engine_names = {f.name for f in fields(Engine)} - {f.name for f in fields(Chip)}
+    constant_names = {f.name for f in fields(Constants)}
+    for path, value in changes.items():
+        group, _, rest = path.partition(".")
+        if group == "engine" or group in engine_names:
+            inner = rest if group == "engine" else path
+            if inner.partition(".")[0] in constant_names:
+                inner = "constants." + inner
+            engine = set_figure(engine, inner, value)
+        else:
+            chip = set_figure(chip, rest if group == "chip" else path, value)
+        said.append(f"{path} = {value}")
+    return replace(system, chip=chip), engine, said
+
+
+def _read(options: Options, name: str, reader: Callable[[str, str], Value]) -> Value | None:
+    """An option read by its unit; None where it was not given."""
+    word: Any = options.get(name)
+    return None if word is None else reader(str(word), "--" + name.replace("_", "-"))
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given: the rest has the defaults of its noun."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _workload(options: Options) -> Workload:
+    work = Workload(
+        **_known(
+            {
+                "batch": _read(options, "batch", parse_count),
+                "context_tokens": _read(options, "context", parse_tokens),
+                "output_tokens": _read(options, "output", lambda t, w: parse_tokens(t, w, least=0)),
+                "draft_tokens": _read(options, "draft", lambda t, w: parse_count(t, w, least=0)),
+                "acceptance": _read(options, "accept", parse_fraction),
+            }
+        )
+    )
+    if work.output_tokens >= work.context_tokens:
+        raise UsageError(
+            f"--output {work.output_tokens} leaves no prompt in a context of {work.context_tokens} tokens",
+            "the output is part of the context: give a longer --context",
+        )
+    if (options.get("accept") is None) != (options.get("draft") is None):
+        raise UsageError("--accept and --draft go together", "like --accept 0.8 --draft 1")
+    return work
+
+
+def _precision(options: Options, model: Model, chip: Chip, notes: list[str]) -> Precision:
+    weights = (options.get("weights") or model.checkpoint).lower()
+    if chip.hardwired:
+        if options.get("weights") and weights != chip.hardwired.weights:
+            notes.append(f"the masks of {chip.name} fix the weights: {chip.hardwired.weights}, not {weights}")
+        weights = chip.hardwired.weights
+    kv = (options.get("kv") or model.kv_format).lower()
+    weight_formats(weights, model.base_format, None)  # refuses unknown names
+    format_named(kv)
+    activations = (options.get("activations") or "").lower() or None
+    if activations and activations not in MATH:
+        raise UsageError(
+            f"--activations {activations}: no arithmetic runs in that format", "one of " + " ".join(MATH)
+        )
+    return Precision(weights, kv, activations)
+
+
+def _payment(options: Options, chip: Chip, notes: list[str]) -> Payment:
+    scenario = presets.load_prices(options.get("prices") or DEFAULT_PRICES)
+    payment = Payment(
+        scenario,
+        **_known(
+            {
+                "usd_per_chip_hour": _read(
+                    options, "usd_per_chip_hour", lambda t, w: parse_dollars(t, w, "/h")
+                ),
+                "usd_per_chip": _read(options, "usd_per_chip", parse_dollars),
+                "depreciation_years": _read(
+                    options, "depreciation_years", lambda t, w: parse_number(t, w, least=0.1, most=100)
+                ),
+                "usd_per_kwh": _read(options, "usd_per_kwh", lambda t, w: parse_dollars(t, w, "/kWh")),
+                "pue": _read(options, "pue", lambda t, w: parse_number(t, w, least=1, most=10)),
+                "utilization": _read(options, "utilization", lambda t, w: parse_fraction(t, w, least=0.001)),
+            }
+        ),
+    )
+    priced = payment.usd_per_chip_hour, payment.usd_per_chip
+    if None not in priced:
+        raise UsageError("--usd-per-chip-hour and --usd-per-chip exclude each other", "give one of them")
+    if priced == (None, None) and chip.name not in scenario.usd_per_chip_hour:
+        others = presets.scenarios_with(chip.name)
+        known = "scenarios that have one: " + ", ".join(others) if others else "no scenario has one"
+        notes.append(f"{scenario.name} has no price for {chip.name}; {known}")
+    return payment
+
+
+def _given(options: Options) -> Given:
+    named = {"tensor": "tp", "pipeline": "pp", "expert": "ep", "data": "dp", "context": "cp"}
+    degrees = {part: _read(options, name, parse_count) for part, name in named.items()}
+    return Given(**degrees, attention_data=_read(options, "attention_dp", parse_count))
