@@ -34,6 +34,10 @@ class FileError(MemcalcError):
         self.problems = problems
 
 
+class ReaderGoneError(Exception):
+    """Whoever read the output has closed it, as `head` does: there is nobody left to tell."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The question that names what is nearest to `word`, or None where nothing is near.
 
@@ -45,5 +49,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
     names = list(known)
     near = get_close_matches(word.lower(), names, n=3, cutoff=0.6)
-    near = near or sorted(name for name in names if word and name.startswith(word.lower()))[:3]
+    near = near or [name for name in names if word and name.startswith(word.lower())][:3]
     return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else None

@@ -49,6 +49,11 @@ _TABLES: Mapping[str, tuple[Callable[[str, str], Any], str]] = {
     "compute": (parse_flop_rate, "FLOP per second, like 989TFLOP/s"),
     "flop_j": (parse_number, "joules, like 7e-13"),
 }
+#: Groups of figures that a chip may lack altogether.
+_GROUPS = ("layer_floor", "hardwired")
+#: Ends of names of figures that cannot be zero, and of shares that lie between zero and one.
+_ABOVE_ZERO = ("_bytes_per_s", "capacity_bytes", "page_tokens", "chunk_tokens", "_chips", "least_tile_tokens")
+_SHARES = ("_efficiency", "usable", "usable_memory", "tier_overlap")
 _TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -109,6 +114,8 @@ def _set(noun: Any, steps: list[str], path: str, value: Any) -> Any:
     if isinstance(noun, Mapping):
         if rest and step not in noun:
             raise _unknown(step, path, noun)
+        if not rest and step not in noun and any(not isinstance(v, float | int) for v in noun.values()):
+            raise _unknown(step, path, noun)
         new = _set(noun[step], rest, path, value) if rest else _leaf(noun.get(step, 0.0), path, value)
         return {**noun, step: new}
     if not is_dataclass(noun):
@@ -117,7 +124,7 @@ def _set(noun: Any, steps: list[str], path: str, value: Any) -> Any:
     if step not in known:
         raise _unknown(step, path, known)
     now = getattr(noun, step)
-    if rest and now is None:
+    if now is None and (rest or step in _GROUPS):
         raise UsageError(f"--set {path}: this preset has no {step}", "describe it in a TOML file of your own")
     new = _set(now, rest, path, value) if rest else _leaf(now, path, value)
     return replace(noun, **{step: new})  # type: ignore[type-var]
@@ -147,4 +154,18 @@ def _leaf(now: Any, path: str, value: Any) -> Any:
     if isinstance(now, str):
         raise UsageError(f"--set {path}: words cannot be changed", "only figures can")
     read = read_figure(path, value)
+    _refuse_absurd(path, read)
     return int(read) if isinstance(now, int) else read
+
+
+def _refuse_absurd(path: str, value: float) -> None:
+    """UsageError for a figure that no machine can have: nothing is divided by zero later."""
+    table, _, name = path.rpartition(".")
+    if value <= 0 and (name.endswith(_ABOVE_ZERO) or table.endswith("compute")):
+        raise UsageError(f"--set {path}: {value:g} must be above 0", f"write {expected_unit(path)}")
+    if name.endswith(_SHARES) and not (0 if name == "tier_overlap" else 1e-6) <= value <= 1:
+        raise UsageError(f"--set {path}: {value:g} must lie between 0 and 1", "like 0.9")
+    if name.endswith("band") and value < 1:
+        raise UsageError(
+            f"--set {path}: {value:g} must be at least 1", "a band divides and multiplies, like 1.3"
+        )

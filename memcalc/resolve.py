@@ -86,6 +86,8 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
     for name in options:
         if name not in known:
             raise UsageError(f"unknown option {name!r}", did_you_mean(name, known))
+        if options.get(name) == "":
+            raise UsageError(f"--{name.replace('_', '-')} is empty", "leave it away for the default")
     model = model_word if isinstance(model_word, Model) else find_model(model_word)
     system, auto = _system(options, default_chips)
     notes = [model.assumption] if model.assumption else []
@@ -125,7 +127,6 @@ def on_larger_chips(asked: Request) -> Iterator[Request]:
             system=System(chip.name, chip.title, chip, asked.system.count),
             engine=engine,
             constants=presets.load_constants(chip, engine),
-            given=Given(),
         )
         if sum(room.usable for room in other.rooms) > mine:
             yield other

@@ -13,7 +13,7 @@ import typer
 import typer.main
 
 from memcalc._version import __version__
-from memcalc.errors import FileError, MemcalcError, UsageError, did_you_mean
+from memcalc.errors import FileError, MemcalcError, ReaderGoneError, UsageError, did_you_mean
 
 #: Commands and what each does, in the order of the help.
 COMMANDS = {
@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
     except MemcalcError as error:
         problems = error.problems if isinstance(error, FileError) else ()
         return _complain(error.message, error.hint, error.exit_code, problems, arguments)
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         # The reader has what it wanted; the interpreter must not complain when it flushes once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -57,7 +57,9 @@ def _command(arguments: list[str]) -> tuple[Any, list[str], str]:
     """The command to run, its arguments and its name: one command by itself, or all of them for help."""
     first = arguments[0] if arguments else "--help"
     if first in COMMANDS:
-        return _alone(first), arguments[1:], f"memcalc {first}"
+        command = _alone(first)
+        rest = arguments[1:] or (["--help"] if hasattr(command, "commands") else [])
+        return command, rest, f"memcalc {first}"
     if not first.startswith("-"):
         near = did_you_mean(first, COMMANDS)
         listed = "commands: " + ", ".join(COMMANDS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from memcalc._version import __version__
 from memcalc.core import remarks
 from memcalc.core.cost import energy, usd_per_chip_hour, usd_per_million
+from memcalc.core.job import Job
 from memcalc.core.placement import Shares
 from memcalc.core.report import (
     SCHEMA_VERSION,
@@ -28,10 +30,12 @@ from memcalc.core.report import (
 from memcalc.core.residency import WEIGHT_PARTS, Residency, largest
 from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips, nearest
 from memcalc.core.timing import Pass
-from memcalc.workload import Precision
+from memcalc.workload import Precision, Workload
 
 #: Intervals over which a request's decode steps are integrated along its growing context.
 INTERVALS = 16
+#: Layouts that are followed in turn to where a verdict changes.
+MOST_LAYOUTS = 8
 
 
 def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> Report:
@@ -299,18 +303,37 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
 
 
 def _degrades(request: Request, choice: Choice, limits: Limits) -> tuple[Change, ...]:
-    """Where a larger batch or a longer context gets a worse verdict, on the chosen layout."""
-    work, job = request.workload, choice.job
-
-    def changes(what: str, now: int, limit: int | None, verdict_at: Callable[[int], str]) -> Iterator[Change]:
-        if len(job.rooms) > 1:
-            more = largest(lambda number: verdict_at(now + number) == choice.placement.verdict)
-            if more is not None and verdict_at(now + more + 1) != "does-not-fit":
-                yield Change(what, now + more + 1, verdict_at(now + more + 1))
-        if limit is not None:
-            yield Change(what, limit + 1, "does-not-fit")
-
-    batch, context = work.batch, work.context_tokens
-    by_batch = changes("batch", batch, limits.max_batch, lambda n: job.place(n, context).verdict)
-    by_context = changes("context", context, limits.max_context_tokens, lambda n: job.place(batch, n).verdict)
+    """Where a larger batch or a longer context gets a worse verdict, the layout searched again."""
+    work = request.workload
+    by_batch = _changes(request, choice, "batch", limits.max_batch, lambda n: replace(work, batch=n))
+    longer = limits.max_context_tokens
+    by_context = _changes(request, choice, "context", longer, lambda n: replace(work, context_tokens=n))
     return (*by_batch, *by_context)
+
+
+def _changes(
+    request: Request, choice: Choice, what: str, limit: int | None, grown: Callable[[int], Workload]
+) -> Iterator[Change]:
+    """The first value with another verdict, where several tiers allow one, and the first that does not fit."""
+    verdict = choice.placement.verdict
+    now = request.workload.batch if what == "batch" else request.workload.context_tokens
+    for _ in range(MOST_LAYOUTS if len(request.rooms) > 1 else 0):
+
+        def same(more: int, job: Job = choice.job, start: int = now) -> bool:
+            work = grown(start + more)
+            return job.place(work.batch, work.context_tokens).verdict == verdict
+
+        more = largest(same)
+        if more is None:
+            return
+        now += more + 1
+        # On this layout it changes here; another may hold the verdict still.
+        found = choose(replace(request, workload=grown(now)))
+        if found is None:
+            break
+        if found.placement.verdict != verdict:
+            yield Change(what, now, found.placement.verdict)
+            break
+        choice = found
+    if limit is not None:
+        yield Change(what, limit + 1, "does-not-fit")

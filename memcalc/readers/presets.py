@@ -22,6 +22,8 @@ Origin = Literal["preset", "file", "assumed"]
 #: Kinds of presets, as `memcalc presets list` names them.
 KINDS = ("chips", "systems", "models", "engines", "prices")
 
+#: Of a name that is longer a message shows the beginning.
+LONGEST_NAME = 60
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INSTALLED = os.path.join(_HERE, "presets")
 #: In a wheel the presets lie in the package, in a checkout beside it.
@@ -82,7 +84,8 @@ def unknown(kind: str, name: str, also: tuple[str, ...] = ()) -> UsageError:
     shown = f"'memcalc presets list {kind}' shows all"
     hint = f"{near} {shown}" if near else shown
     word = "price scenario" if kind == "prices" else kind[:-1]
-    return UsageError(f"unknown {word} {name!r}", hint)
+    shortened = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "..."
+    return UsageError(f"unknown {word} {shortened!r}", hint)
 
 
 def load_model(name: str) -> Model:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from memcalc.core.report import Report
     from memcalc.studies.compare import Comparison
 
-#: Columns of a table that is piped or written to a file.
-STREAM_WIDTH = 200
+#: Columns of a table that is piped or written to a file: no line is broken or cut.
+STREAM_WIDTH = 400
 
 
 def show(result: Report | Comparison, form: str, file: str | None, *, no_color: bool = False) -> None:
@@ -26,11 +26,8 @@ def show(result: Report | Comparison, form: str, file: str | None, *, no_color: 
         text = export.rows(result.reports, form)
     if file is not None and file != "-":
         export.write_file(file, text)
-        return
-    # What a terminal's character set lacks is replaced, not an error.
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    sys.stdout.write(text)
+    else:
+        export.write_out(text)
 
 
 def _screen(result: Report | Comparison, file: str | None, *, no_color: bool) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from memcalc.core.report import Report
-from memcalc.errors import FileError
+from memcalc.errors import FileError, ReaderGoneError
 
 
 def to_json(value: Any) -> str:
@@ -95,6 +96,21 @@ COLUMNS: dict[str, Callable[[Report], object]] = {
     "joules_per_output_token": _of("cost", "joules_per_output_token"),
     "evidence": lambda report: report.evidence["decode"],
 }
+
+
+def write_out(text: str) -> None:
+    """Write to stdout at once; ReaderGoneError where it was closed.
+
+    Typer would take the broken pipe for a failure of its own if it saw it.
+    """
+    # What a terminal's character set lacks is replaced, not an error.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
 
 
 def write_file(path: str, text: str) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from memcalc.render.export import to_json
+from memcalc.render.export import to_json, write_out
 from memcalc.units import format_bytes
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(to_json(value))
+    write_out(to_json(value))
 
 
 def print_text(text: str) -> None:
     """Print text as it is."""
-    sys.stdout.write(text)
+    write_out(text)
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, json: bool = False) -> None:
@@ -30,12 +29,14 @@ def print_rows(rows: Sequence[dict[str, Any]], *, json: bool = False) -> None:
     heads = [_head(key) for key in keys]
     widths = [max(len(line[place]) for line in [heads, *cells]) for place in range(len(keys))]
     numbers = [any(isinstance(row[key], int | float) for row in rows) for key in keys]
+    text = ""
     for line in [heads, *cells]:
         padded = (
             text.rjust(width) if number else text.ljust(width)
             for text, width, number in zip(line, widths, numbers, strict=True)
         )
-        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+        text += "  ".join(padded).rstrip() + "\n"
+    write_out(text)
 
 
 def _head(key: str) -> str:

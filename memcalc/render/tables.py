@@ -102,9 +102,9 @@ def _title(tensor: str) -> str:
 
 def _bytes(report: Report) -> Table:
     """Tensors by tier, over the whole system."""
-    tiers = report.tiers
-    titles = [tier_title(t.tier) + ("" if t.role == "home" else f" ({t.role})") for t in tiers]
-    table = _grid("  where the bytes live", "needed", "on the system", *titles, "read per step")
+    tiers = [t for t in report.tiers if t.role != "attached"]
+    titles = [tier_title(t.tier) + ("" if t.role == "home" else f"\n({t.role})") for t in tiers]
+    table = _grid("  where the bytes live", "needed", "on the\nsystem", *titles, "read per\nstep")
     for row in report.placement:
         if not row.bytes:
             continue
@@ -116,7 +116,7 @@ def _bytes(report: Report) -> Table:
         table.add_row(
             f"  {name}", format_bytes(row.bytes), format_bytes(sum(row.tiers.values())), *here, read
         )
-    usable = [f"of {format_bytes(t.usable_bytes)}" if t.usable_bytes else "no home" for t in tiers]
+    usable = [format_bytes(t.usable_bytes) if t.usable_bytes else "–" for t in tiers]
     table.add_row("  usable", "", format_bytes(sum(t.usable_bytes for t in tiers)), *usable)
     return table
 

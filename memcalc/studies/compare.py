@@ -12,6 +12,7 @@ from memcalc.core.remarks import term_title
 from memcalc.core.report import SCHEMA_VERSION, Decode, Report
 from memcalc.core.search import Request, sized
 from memcalc.noun import noun
+from memcalc.studies.whatif import with_remedies
 from memcalc.units import format_tokens
 from memcalc.workload import Workload
 
@@ -46,7 +47,7 @@ class Comparison:
 
 def compare(requests: Sequence[Request]) -> Comparison:
     """Answer the requests side by side, then again for larger batches and longer contexts."""
-    reports = tuple(estimate(request, "compare") for request in requests)
+    reports = tuple(with_remedies(request, estimate(request, "compare")) for request in requests)
     shared = [w for w in reports[0].warnings if all(w in report.warnings for report in reports)]
     return Comparison(reports, (*_bounds(reports), *_turns(requests, reports)), tuple(shared))
 

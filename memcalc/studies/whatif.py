@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from memcalc.core.estimate import estimate
 from memcalc.core.job import Job
-from memcalc.core.layout import Given
 from memcalc.core.placement import Placement
 from memcalc.core.report import Remedy, Report, Sensitivity
 from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips
@@ -34,7 +33,14 @@ def answer(
     report = estimate(request, command)
     if report.fits:
         return replace(report, sensitivity=sensitivity(request, report))
-    return replace(report, remedies=tuple(remedies(request, others)))
+    return with_remedies(request, report, others)
+
+
+def with_remedies(
+    request: Request, report: Report, others: Callable[[], Iterable[Request]] | None = None
+) -> Report:
+    """The report of a request that does not fit, with what would make it fit."""
+    return report if report.fits else replace(report, remedies=tuple(remedies(request, others)))
 
 
 def sensitivity(request: Request, report: Report) -> tuple[Sensitivity, ...]:
@@ -104,12 +110,11 @@ def _changes(
     request: Request, others: Callable[[], Iterable[Request]] | None
 ) -> Iterator[tuple[str, Request]]:
     """Changes that may help, as options, from the one that keeps most of what was asked."""
-    free = request if request.given == Given() else replace(request, given=Given())
-    chips = min_chips(free)
+    # A system has its own number of chips: another number, or another chip, is another system.
+    system = request.system.name != request.chip.name
+    chips = min_chips(request)
     if chips and chips != request.system.count:
-        # A system has its own number of chips: more of them are no longer that system.
-        named = f"--chip {request.chip.name} " if request.system.name != request.chip.name else ""
-        yield f"{named}--chips {chips}", free.on(chips)
+        yield (f"--system {request.chip.name}-x{chips}" if system else f"--chips {chips}"), request.on(chips)
     precision = request.precision
     weights = [
         (f"-w {name}", replace(precision, weights=name, activations=None))
@@ -136,7 +141,8 @@ def _changes(
         yield f"-b {most}", replace(request, workload=replace(request.workload, batch=most))
     for other in others() if others else ():
         if choose(other):
-            yield f"--chip {other.chip.name}", other
+            count = request.system.count
+            yield (f"--system {other.chip.name}-x{count}" if system else f"--chip {other.chip.name}"), other
             return
 
 
