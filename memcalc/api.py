@@ -31,7 +31,7 @@ def fit(model: str | Model, **options: Unpack[Options]) -> Report:
     (True, 'dram', 8)
     """
     asked = request(model, **options)
-    return answer(asked, "fit", lambda: on_larger_chips(asked))
+    return answer(asked, "fit", on_larger_chips)
 
 
 def request(model: str | Model, **options: Unpack[Options]) -> Request:
@@ -70,7 +70,7 @@ def compare(model: str | Model | Sequence[str | Model], **options: Unpack[Compar
     for one, *chosen in product(models, *axes):
         words_of_one: Options = {**rest, **{k: v for part in chosen for k, v in part.items()}}  # type: ignore[typeddict-item]
         requests.append(resolve(one, words_of_one, default_chips=None))
-    return side_by_side(requests)
+    return side_by_side(requests, on_larger_chips)
 
 
 def _each(value: Any) -> list[Any]:

@@ -42,8 +42,9 @@ def run(arguments: list[str]) -> int:
     except MemcalcError as error:
         problems = error.problems if isinstance(error, FileError) else ()
         return _complain(error.message, error.hint, error.exit_code, problems, arguments)
-    except (ReaderGoneError, BrokenPipeError):
+    except (ReaderGoneError, BrokenPipeError, SystemExit):
         # The reader has what it wanted; the interpreter must not complain when it flushes once more.
+        # (Of its own accord Typer exits only so, when its help goes into a closed pipe.)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except typer.Abort:

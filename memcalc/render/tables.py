@@ -73,7 +73,7 @@ def fit_screen(report: Report, *, colour: bool, width: int) -> str:
     screen.line(words.asked(report))
     screen.line("")
     if report.fits:
-        screen.block(_bytes(report))
+        screen.block(_bytes(report, width))
     else:
         _misfit(screen, report)
     if report.decode:
@@ -100,9 +100,10 @@ def _title(tensor: str) -> str:
     return _LABELS.get(tensor, tensor)
 
 
-def _bytes(report: Report) -> Table:
-    """Tensors by tier, over the whole system."""
-    tiers = [t for t in report.tiers if t.role != "attached"]
+def _bytes(report: Report, width: int) -> Table:
+    """Tensors by tier, over the whole system; caches and scratchpads where there is room for them."""
+    shown = ("home", "cache", "scratchpad") if width >= TERMINAL_WIDTH else ("home",)
+    tiers = [t for t in report.tiers if t.role in shown]
     titles = [tier_title(t.tier) + ("" if t.role == "home" else f"\n({t.role})") for t in tiers]
     table = _grid("  where the bytes live", "needed", "on the\nsystem", *titles, "read per\nstep")
     for row in report.placement:

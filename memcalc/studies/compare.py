@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,9 +45,12 @@ class Comparison:
         }
 
 
-def compare(requests: Sequence[Request]) -> Comparison:
-    """Answer the requests side by side, then again for larger batches and longer contexts."""
-    reports = tuple(with_remedies(request, estimate(request, "compare")) for request in requests)
+def compare(requests: Sequence[Request], others: Callable[[Request], Iterable[Request]]) -> Comparison:
+    """Answer the requests side by side, then again for larger batches and longer contexts.
+
+    `others` yields a request on other chips, to be tried where it does not fit.
+    """
+    reports = tuple(with_remedies(request, estimate(request, "compare"), others) for request in requests)
     shared = [w for w in reports[0].warnings if all(w in report.warnings for report in reports)]
     return Comparison(reports, (*_bounds(reports), *_turns(requests, reports)), tuple(shared))
 

@@ -24,7 +24,7 @@ MOST_REMEDIES = 6
 
 
 def answer(
-    request: Request, command: str = "fit", others: Callable[[], Iterable[Request]] | None = None
+    request: Request, command: str = "fit", others: Callable[[Request], Iterable[Request]] | None = None
 ) -> Report:
     """The estimate with what would change it: sensitivities where it fits, remedies where it does not.
 
@@ -37,7 +37,7 @@ def answer(
 
 
 def with_remedies(
-    request: Request, report: Report, others: Callable[[], Iterable[Request]] | None = None
+    request: Request, report: Report, others: Callable[[Request], Iterable[Request]] | None = None
 ) -> Report:
     """The report of a request that does not fit, with what would make it fit."""
     return report if report.fits else replace(report, remedies=tuple(remedies(request, others)))
@@ -91,7 +91,9 @@ def _scaled(request: Request, figure: str) -> Request:
     return replace(request, system=replace(request.system, chip=chip))
 
 
-def remedies(request: Request, others: Callable[[], Iterable[Request]] | None = None) -> Iterator[Remedy]:
+def remedies(
+    request: Request, others: Callable[[Request], Iterable[Request]] | None = None
+) -> Iterator[Remedy]:
     """The nearest changes with which the request fits: more chips, narrower formats, less context, batch."""
     if request.other_model:
         return
@@ -107,7 +109,7 @@ def remedies(request: Request, others: Callable[[], Iterable[Request]] | None = 
 
 
 def _changes(
-    request: Request, others: Callable[[], Iterable[Request]] | None
+    request: Request, others: Callable[[Request], Iterable[Request]] | None
 ) -> Iterator[tuple[str, Request]]:
     """Changes that may help, as options, from the one that keeps most of what was asked."""
     # A system has its own number of chips: another number, or another chip, is another system.
@@ -139,7 +141,7 @@ def _changes(
     most = max_batch(request)
     if most and most < request.workload.batch:
         yield f"-b {most}", replace(request, workload=replace(request.workload, batch=most))
-    for other in others() if others else ():
+    for other in others(request) if others else ():
         if choose(other):
             count = request.system.count
             yield (f"--system {other.chip.name}-x{count}" if system else f"--chip {other.chip.name}"), other

@@ -201,7 +201,6 @@ def test_why_says_who_leads_and_what_binds(compare):
     assert "cheapest per token" in text
 
 
-@pytest.mark.xfail(strict=True, reason="compare gives no remedies; fit gives them for the same request")
 def test_a_report_that_does_not_fit_has_its_remedies_here_too(compare, fit):
     words = "llama-3.1-70b --chip h100-sxm --chips 1"
     assert compare(words)["results"][0]["remedies"] == fit(words)["remedies"] != []

@@ -317,17 +317,7 @@ def test_limits_are_the_last_that_fit(fit, words):
         assert not fit(words, "--chips", str(limits["min_chips"] - 1))["fits"]
 
 
-def marked(cases, wrong, reason):
-    """The cases, those that are known to be wrong marked so."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(*one.values, id=one.id, marks=[mark] if one.id in wrong else []) for one in cases]
-
-
-LAYOUT_HELD = ("llama-3.1-8b-corsair", "gpt-oss-20b-corsair", "mixtral-8x7b-corsair")
-WRONG_DEGRADE = "degrades_at holds the layout: searched again, another one still has the better verdict"
-
-
-@pytest.mark.parametrize("words", marked(GRID, LAYOUT_HELD, WRONG_DEGRADE))
+@pytest.mark.parametrize("words", GRID)
 def test_the_verdict_degrades_where_it_says(fit, words):
     report = fit(words)
     options = {"batch": "-b", "context": "-c"}
@@ -353,13 +343,11 @@ ASKED = [
     "70b --chip l40s",
 ]
 ASKED_OF_A_SYSTEM = ["llama-3.1-405b --system dgx-h100", "deepseek-v3 --system l40s-x8"]
-WRONG_OF_A_SYSTEM = "--chip X instead of a system is refused beside it, and loses its number of chips"
 ASKED_WITH_A_LAYOUT = [
     "deepseek-v3 --chip h100-sxm --chips 8 --tp 8",
     "llama-3.1-70b --chip h100-sxm --tp 1",
     "llama-3.1-70b --chip h100-sxm --chips 3 --dp 3",
 ]
-WRONG_WITH_A_LAYOUT = "remedies forget that the layout was given"
 
 
 def named(texts):
@@ -372,8 +360,8 @@ def named(texts):
     [
         *GRID,
         *named(ASKED),
-        *marked(named(ASKED_OF_A_SYSTEM), ASKED_OF_A_SYSTEM, WRONG_OF_A_SYSTEM),
-        *marked(named(ASKED_WITH_A_LAYOUT), ASKED_WITH_A_LAYOUT, WRONG_WITH_A_LAYOUT),
+        *named(ASKED_OF_A_SYSTEM),
+        *named(ASKED_WITH_A_LAYOUT),
     ],
 )
 def test_each_remedy_fits_when_it_is_appended(fit, words):

@@ -107,26 +107,10 @@ SCREENS = {
     "many systems": "compare deepseek-v3 -b 100 -c 128k --system " + ",".join(presets.names("systems")[::4]),
     "long names": "compare llama-3.1-8b,qwen3-8b --chip h100-sxm,matx-one -w bf16,fp8 --engine vllm,tensorrt-llm,ideal",
 }
-CUT_AT_100 = ("gb200", "gb300", "groq-3-lpu", "sambanova-sn40l", "wse-3")
-WRONG_AT_100 = (
-    "the table of bytes is wider than 100 columns: Rich cuts numbers to '141.1…' (render/tables.py, _bytes)"
-)
-CUT_IN_A_PIPE = ("long names",)
-WRONG_IN_A_PIPE = (
-    "the table is wider than 200 columns: Rich cuts heads to 'tok…' and breaks rows (render/tables.py)"
-)
-
-
-def cases(names, wrong, reason):
-    """Command lines by name, those that are known to be wrong marked so."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(SCREENS[name], id=name, marks=[mark] if name in wrong else []) for name in names]
-
-
 BOX = re.compile(r"[\u2500-\u257f|]")
 
 
-@pytest.mark.parametrize("words", cases(SCREENS, CUT_AT_100, WRONG_AT_100))
+@pytest.mark.parametrize("words", SCREENS.values(), ids=SCREENS)
 def test_nothing_is_wider_than_100_columns_or_cut(line, wide, words):
     wide(TERMINAL_WIDTH)
     assert TERMINAL_WIDTH == 100
@@ -136,7 +120,7 @@ def test_nothing_is_wider_than_100_columns_or_cut(line, wide, words):
     assert text == "".join(row.rstrip() + "\n" for row in text.splitlines())
 
 
-@pytest.mark.parametrize("words", cases(SCREENS, CUT_IN_A_PIPE, WRONG_IN_A_PIPE))
+@pytest.mark.parametrize("words", SCREENS.values(), ids=SCREENS)
 def test_a_piped_table_is_unbroken(line, words):
     text = line(*words.split()).out
     assert "…" not in text
@@ -155,10 +139,9 @@ def test_a_piped_table_is_unbroken(line, words):
 
 
 NARROW = ("h100-sxm", "judged", "many users")
-CUT_AT_80 = ("h100-sxm", "many users")
 
 
-@pytest.mark.parametrize("words", cases(NARROW, CUT_AT_80, "the table of bytes is wider than 80 columns"))
+@pytest.mark.parametrize("words", [SCREENS[name] for name in NARROW], ids=NARROW)
 def test_a_narrow_terminal_holds_it_too(line, wide, words):
     wide(80)
     text = line(*words.split()).out

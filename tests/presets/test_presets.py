@@ -99,15 +99,9 @@ SOURCED = [
     *(f"engines/{name}" for name in presets.names("engines")),
     *(f"systems/{name}" for name in presets.names("systems")),
 ]
-UNSOURCED = ("chips/a100-sxm-40gb", "chips/a100-sxm-80gb")
 
 
-def sourced_cases():
-    mark = pytest.mark.xfail(strict=True, reason="power.link_j_per_byte has no source")
-    return [pytest.param(path, marks=[mark] if path in UNSOURCED else []) for path in SOURCED]
-
-
-@pytest.mark.parametrize("path", sourced_cases())
+@pytest.mark.parametrize("path", SOURCED)
 def test_each_figure_has_a_source(path):
     data = table(path)
     sources = data.pop("sources")
@@ -177,9 +171,6 @@ def test_there_are_aliases():
     assert all(any(aliases(kind).values()) for kind in ("chips", "systems", "models"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="gb200-nvl72 and gb300-nvl72 are aliases of one chip and systems of 72"
-)
 def test_a_chip_is_not_called_like_a_system():
     # --chip takes both, and the chip would hide the system.
     chips = set(CHIPS) | {alias for each in aliases("chips").values() for alias in each}
