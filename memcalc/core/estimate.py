@@ -30,7 +30,7 @@ from memcalc.core.report import (
 from memcalc.core.residency import WEIGHT_PARTS, Residency, largest
 from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips, nearest
 from memcalc.core.timing import Pass
-from memcalc.workload import Precision, Workload
+from memcalc.workload import Layout, Precision, Workload
 
 #: Intervals over which a request's decode steps are integrated along its growing context.
 INTERVALS = 16
@@ -98,7 +98,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
         precision=Precision(request.precision.weights, request.precision.kv, request.activations),
         engine=request.engine.name,
         prices=remarks.price_name(request.payment),
-        layout=_layout(choice) if choice else None,
+        layout=_layout(held.layout, request) if held else None,
         fits=choice is not None,
         verdict=choice.placement.verdict if choice else "does-not-fit",
         reason=remarks.reason(request, choice, held),
@@ -124,8 +124,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
     )
 
 
-def _layout(choice: Choice) -> LayoutFacts:
-    layout = choice.job.layout
+def _layout(layout: Layout, request: Request) -> LayoutFacts:
     return LayoutFacts(
         tensor_parallel=layout.tensor,
         pipeline_parallel=layout.pipeline,
@@ -133,7 +132,7 @@ def _layout(choice: Choice) -> LayoutFacts:
         data_parallel=layout.data,
         context_parallel=layout.context,
         attention_data_parallel=layout.attention_data,
-        spatial=choice.job.timer.spatial,
+        spatial=request.chip.execution == "spatial",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 
 from rich.console import Console
@@ -213,7 +213,8 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     screen.line(_headline(comparison), "bold")
     screen.line(
         f"{models} · {work.workflow} · batch {work.batch:,} · context {work.context_tokens:,} · "
-        f"{' or '.join(formats)} · prices {reports[0].prices} · * best of the column"
+        f"{' or '.join(formats)} · prices {reports[0].prices}, "
+        f"utilization {_utilization(reports)} · * best of the column"
     )
     screen.line("")
     narrow = width <= TERMINAL_WIDTH
@@ -266,6 +267,11 @@ def _headline(comparison: Comparison) -> str:
     if cheap is not None:
         text += f"; cheapest: {label(reports[cheap], reports)} with {words.money(price(reports[cheap]))} USD/Mtok out"
     return text
+
+
+def _utilization(reports: Sequence[Report]) -> str:
+    """The share of the day at this load, on which all costs of a comparison rest."""
+    return next((f"{r.cost.utilization:.0%}" for r in reports if r.cost), "without cost")
 
 
 def _verdict(report: Report) -> str:
