@@ -49,7 +49,7 @@ class Power:
     """Watts and joules of a chip. `flop_j` is by compute format.
 
     `tdp_w` is the rated power of the chip alone, `all_in_w` with its share of host, network and
-    cooling. `static_w` flows whatever the chip does.
+    cooling, as far as its source counts them. `static_w` flows whatever the chip does.
     """
 
     tdp_w: float | None = None
@@ -129,14 +129,15 @@ class Chip:
 
     @property
     def homes(self) -> tuple[tuple[str, Tier], ...]:
-        """The tiers where tensors may live, fastest first; unknown bandwidths last."""
+        """The tiers where tensors may live, fastest first: the die, the chip's own DRAM, what lies beyond."""
         found = [(name, tier) for name, tier in self.memory.items() if tier.home]
         return tuple(sorted(found, key=_speed))
 
 
 def _speed(item: tuple[str, Tier]) -> tuple[int, float]:
     name, tier = item
-    return (0 if name == "rom" else 1, -(tier.bandwidth_bytes_per_s or 0.0))
+    kind = 0 if name == "rom" else 1 if name in ON_CHIP else 3 if name in ("host", "flash") else 2
+    return kind, -(tier.bandwidth_bytes_per_s or 0.0)
 
 
 @noun

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from memcalc.errors import UsageError, did_you_mean
 from memcalc.units import (
+    LARGEST,
     parse_byte_rate,
     parse_bytes,
     parse_count,
@@ -144,7 +145,11 @@ def _leaf(now: Any, path: str, value: Any) -> Any:
         raise UsageError(
             f"--set {path}: this is a group of figures, not one", f"name one of its figures: {path}.…"
         )
+    if path.endswith("hypothetical"):
+        raise UsageError("--set hypothetical: that is no figure", "a maker's figures would make it real")
     if not isinstance(value, str):
+        if isinstance(value, int | float):
+            _refuse_absurd(path, value)
         return value
     if isinstance(now, bool):
         word = _TRUE_FALSE.get(value.lower())
@@ -161,6 +166,8 @@ def _leaf(now: Any, path: str, value: Any) -> Any:
 def _refuse_absurd(path: str, value: float) -> None:
     """UsageError for a figure that no machine can have: nothing is divided by zero later."""
     table, _, name = path.rpartition(".")
+    if not 0 <= value <= LARGEST:
+        raise UsageError(f"--set {path}: {value:g} is out of range", f"write {expected_unit(path)}")
     if value <= 0 and (name.endswith(_ABOVE_ZERO) or table.endswith("compute")):
         raise UsageError(f"--set {path}: {value:g} must be above 0", f"write {expected_unit(path)}")
     if name.endswith(_SHARES) and not (0 if name == "tier_overlap" else 1e-6) <= value <= 1:

@@ -108,6 +108,7 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
         payment=_payment(options, system.chip, notes),
         given=_given(options),
         auto=auto,
+        changed=bool(changed),
         notes=tuple(notes),
     )
     refuse_impossible(model, system.chip, None if auto else system.count, asked.given)
@@ -278,15 +279,15 @@ def _workload(options: Options) -> Workload:
 
 
 def _precision(options: Options, model: Model, chip: Chip, notes: list[str]) -> Precision:
-    weights = (options.get("weights") or model.checkpoint).lower()
+    weights = str(options.get("weights") or model.checkpoint).lower()
     if chip.hardwired:
         if options.get("weights") and weights != chip.hardwired.weights:
             notes.append(f"the masks of {chip.name} fix the weights: {chip.hardwired.weights}, not {weights}")
         weights = chip.hardwired.weights
-    kv = (options.get("kv") or model.kv_format).lower()
+    kv = str(options.get("kv") or model.kv_format).lower()
     weight_formats(weights, model.base_format, None)  # refuses unknown names
     format_named(kv)
-    activations = (options.get("activations") or "").lower() or None
+    activations = str(options.get("activations") or "").lower() or None
     if activations and activations not in MATH:
         raise UsageError(
             f"--activations {activations}: no arithmetic runs in that format", "one of " + " ".join(MATH)

@@ -46,6 +46,7 @@ _SPARSE = (
 )
 #: Experts that a token uses, and the inner width of a dense layer as a multiple of D (SwiGLU).
 _TOP_K, _INNER = 8, 3.5
+_LEAST_INNER, _MOST_INNER = 2.2, 5.5
 #: Models up to here mostly share one table between embedding and head.
 _TIED_BELOW = 4e9
 
@@ -90,8 +91,12 @@ def _dense(word: str, total: int) -> Model:
     attention = GroupedAttention(shape.heads, shape.kv_heads, shape.head_dim)
     table = shape.vocabulary * shape.width * (1 if tied else 2)
     one = attention.elements(shape.width).matrix
-    depth = max(1, round((total - table) / (one + 3 * shape.width * shape.width * _INNER)))
+    depth = shape.layers
     inner = (total - table - depth * one) / (depth * 3 * shape.width)
+    if not _LEAST_INNER <= inner / shape.width <= _MOST_INNER:
+        # Too far from the shape to be had with its depth.
+        depth = max(1, round((total - table) / (one + 3 * shape.width * shape.width * _INNER)))
+        inner = (total - table - depth * one) / (depth * 3 * shape.width)
     width = max(8, round(inner / 8) * 8)
     model = Model(
         name=word,

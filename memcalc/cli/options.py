@@ -27,59 +27,53 @@ class Declared(NamedTuple):
     repeats: bool = False
 
 
-def _to(*flags: str) -> tuple[str, ...]:
-    return flags
-
-
 #: What a job is; defaults are in brackets.
 JOB = (
-    Declared("batch", _to("-b", "--batch"), "N", "Sequences decoded at once, over the whole system (1)."),
-    Declared("context", _to("-c", "--context"), "TOKENS",
+    Declared("batch", ("-b", "--batch"), "N", "Sequences decoded at once, over the whole system (1)."),
+    Declared("context", ("-c", "--context"), "TOKENS",
              "Tokens a sequence holds: memory is sized and the step timed for it (8192)."),
-    Declared("output", _to("--output"), "TOKENS",
+    Declared("output", ("--output",), "TOKENS",
              "How many of the context are generated; the rest is the prompt (0)."),
 )  # fmt: skip
 FORMATS = (
-    Declared("weights", _to("-w", "--weights"), "FORMAT",
+    Declared("weights", ("-w", "--weights"), "FORMAT",
              "Weights: bf16 fp8 int8 mxfp4 nvfp4 int4-g128 q4_k_m ... (the checkpoint's)."),
-    Declared("kv", _to("--kv"), "FORMAT", "KV cache (bf16 unless the checkpoint says otherwise)."),
-    Declared("activations", _to("--activations"), "FORMAT", "Activations (what kernels for such weights use)."),
-    Declared("engine", _to("--engine"), "NAME",
+    Declared("kv", ("--kv",), "FORMAT", "KV cache (bf16 unless the checkpoint says otherwise)."),
+    Declared("activations", ("--activations",), "FORMAT", "Activations (what kernels for such weights use)."),
+    Declared("engine", ("--engine",), "NAME",
              "Software stack, 'ideal' for the bare roofline, or a TOML file (the chip's usual one).", ("engines",)),
 )  # fmt: skip
 LAYOUT = (
-    Declared("tp", _to("--tp"), "N", "Tensor parallelism (searched)."),
-    Declared("pp", _to("--pp"), "N", "Pipeline parallelism (searched)."),
-    Declared("ep", _to("--ep"), "N", "Expert parallelism (searched)."),
-    Declared("dp", _to("--dp"), "N", "Data parallelism, the number of replicas (searched)."),
-    Declared("cp", _to("--cp"), "N", "Context parallelism (1)."),
-    Declared(
-        "attention_dp", _to("--attention-dp"), "N", "Attention data parallelism, for experts (searched)."
-    ),
+    Declared("tp", ("--tp",), "N", "Tensor parallelism (searched)."),
+    Declared("pp", ("--pp",), "N", "Pipeline parallelism (searched)."),
+    Declared("ep", ("--ep",), "N", "Expert parallelism (searched)."),
+    Declared("dp", ("--dp",), "N", "Data parallelism, the number of replicas (searched)."),
+    Declared("cp", ("--cp",), "N", "Context parallelism (1)."),
+    Declared("attention_dp", ("--attention-dp",), "N", "Attention data parallelism, for experts (searched)."),
 )
 MONEY = (
-    Declared("prices", _to("--prices"), "NAME", "Price scenario (owning-neocloud-2026).", ("prices",)),
+    Declared("prices", ("--prices",), "NAME", "Price scenario (owning-neocloud-2026).", ("prices",)),
     Declared(
-        "usd_per_chip_hour", _to("--usd-per-chip-hour"), "USD", "A chip-hour's price instead of a scenario's."
+        "usd_per_chip_hour", ("--usd-per-chip-hour",), "USD", "A chip-hour's price instead of a scenario's."
     ),
-    Declared("usd_per_chip", _to("--usd-per-chip"), "USD", "A chip's price: the cost of owning instead."),
-    Declared("depreciation_years", _to("--depreciation-years"), "YEARS", "Life of an owned chip (4)."),
-    Declared("usd_per_kwh", _to("--usd-per-kwh"), "USD", "Electricity of an owned chip (0.11)."),
-    Declared("pue", _to("--pue"), "X", "Total power over computing power, for an owned chip (1)."),
-    Declared("utilization", _to("--utilization"), "SHARE", "Share of the day spent at this load (1)."),
+    Declared("usd_per_chip", ("--usd-per-chip",), "USD", "A chip's price: the cost of owning instead."),
+    Declared("depreciation_years", ("--depreciation-years",), "YEARS", "Life of an owned chip (4)."),
+    Declared("usd_per_kwh", ("--usd-per-kwh",), "USD", "Electricity of an owned chip (0.11)."),
+    Declared("pue", ("--pue",), "X", "Total power over computing power, for an owned chip (1)."),
+    Declared("utilization", ("--utilization",), "SHARE", "Share of the day spent at this load (1)."),
 )
 MORE = (
-    Declared("accept", _to("--accept"), "SHARE", "Speculative decoding: chance that a draft token is accepted."),
-    Declared("draft", _to("--draft"), "N", "Speculative decoding: tokens drafted a step."),
-    Declared("set", _to("--set"), "KEY=VALUE", "Change one figure of chip or engine for this run; repeatable.",
+    Declared("accept", ("--accept",), "SHARE", "Speculative decoding: chance that a draft token is accepted."),
+    Declared("draft", ("--draft",), "N", "Speculative decoding: tokens drafted a step."),
+    Declared("set", ("--set",), "KEY=VALUE", "Change one figure of chip or engine for this run; repeatable.",
              repeats=True),
 )  # fmt: skip
 SHOW = (
-    Declared("json", _to("--json"), "", "JSON: the same as --format json."),
-    Declared("format", _to("--format"), "NAME", "table, json, jsonl, csv or markdown (table)."),
-    Declared("file", _to("-o"), "FILE", "Write to a file instead of the screen ('-': the screen)."),
-    Declared("no_color", _to("--no-color"), "", "No colour, even on a terminal."),
-    Declared("exit_zero", _to("--exit-zero"), "", "Status 0 also where it does not fit."),
+    Declared("json", ("--json",), "", "JSON: the same as --format json."),
+    Declared("format", ("--format",), "NAME", "table, json, jsonl, csv or markdown (table)."),
+    Declared("file", ("-o",), "FILE", "Write to a file instead of the screen ('-': the screen)."),
+    Declared("no_color", ("--no-color",), "", "No colour, even on a terminal."),
+    Declared("exit_zero", ("--exit-zero",), "", "Status 0 also where it does not fit."),
 )
 
 

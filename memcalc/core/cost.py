@@ -26,7 +26,8 @@ class Energy(NamedTuple):
 def usd_per_chip_hour(payment: Payment, chip: Chip) -> float | None:
     """Price of an hour of one chip; None where the scenario has none.
 
-    Owning: usd_per_chip / (years * 8766 h) + all-in watts (else rated) * PUE * USD/kWh.
+    Owning: usd_per_chip / (years * 8766 h) + all-in watts (else rated) * PUE * USD/kWh. Whether the
+    published all-in watts hold the cooling of the building too is not said; then the PUE is 1.
 
     >>> from memcalc.readers.presets import load_chip
     >>> owned = Payment(usd_per_chip=28000, usd_per_kwh=0.11)
@@ -57,7 +58,7 @@ def usd_per_million(chip_hour: float, chips: int, tokens_per_s: float, utilizati
 def energy(chip: Chip, chips: int, work: Work, step_s: float) -> Energy:
     """Joules of one step by term, and the draw of all chips; at most the rated power of each."""
     power = chip.power
-    if power.static_w is None:
+    if power.static_w is None or (power.static_w != power.tdp_w and _lacks_energy(chip, work)):
         return Energy(None, {})
     terms = {}
     for tier, size in work.tier_bytes.items():
@@ -72,3 +73,12 @@ def energy(chip: Chip, chips: int, work: Work, step_s: float) -> Energy:
             terms = {term: joules * room / moving for term, joules in terms.items()}
     terms["static"] = static
     return Energy(sum(terms.values()) / step_s, terms)
+
+
+def _lacks_energy(chip: Chip, work: Work) -> bool:
+    """Whether a memory, a format or a link that the step uses has no energy: then there is no sum."""
+    power = chip.power
+    tiers = [chip.memory[tier].energy_j_per_byte for tier, size in work.tier_bytes.items() if size]
+    formats = [power.flop_j.get(form) for form, flops in work.flops.items() if flops]
+    links = [power.link_j_per_byte] if work.network_bytes else []
+    return None in (*tiers, *formats, *links)

@@ -28,7 +28,16 @@ from memcalc.core.report import (
     WorkloadFacts,
 )
 from memcalc.core.residency import WEIGHT_PARTS, Residency, largest
-from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips, nearest
+from memcalc.core.search import (
+    Choice,
+    Request,
+    choose,
+    least_prefill,
+    max_batch,
+    max_context,
+    min_chips,
+    nearest,
+)
 from memcalc.core.timing import Pass
 from memcalc.workload import Layout, Precision, Workload
 
@@ -229,6 +238,10 @@ def _prefill(request: Request, choice: Choice) -> Prefill:
     work, job = request.workload, choice.job
     one = job.prefill(1, work.prompt_tokens, choice.placement)
     whole = one if work.batch == 1 else job.prefill(work.batch, work.prompt_tokens, choice.placement)
+    if request.engine.ideal:
+        # A bound holds over all layouts, not only for the one that decodes fastest.
+        one = least_prefill(request, 1) or one
+        whole = least_prefill(request, work.batch) or whole
     low, high = _band("time_to_first_token_s", one.seconds, remarks.band(request, "prefill"))
     return Prefill(
         time_to_first_token_s=one.seconds,

@@ -55,8 +55,9 @@ class Job:
         batch through them, stage after stage.
         """
         sequences = self.held.sequences(batch)
-        flights = 1 if self.engine.splits == "layers" else min(self.timer.stages, sequences)
-        return flights, -(-sequences // flights)
+        most = 1 if self.engine.splits == "layers" else min(self.timer.stages, sequences)
+        each = -(-sequences // most)
+        return -(-sequences // each), each
 
     def place(self, batch: int, context: int) -> Placement:
         """The fastest placement: where the orders differ each is timed, and the chip's plan goes first."""
@@ -82,13 +83,16 @@ class Job:
         """The decode step of a workload with its drafting, at its context or another."""
         at = workload.context_tokens if context is None else context
         verify = self.decode(workload.batch, at, placement, 1 + workload.draft_tokens)
-        layers = self.book.model.mtp_layers
-        if not workload.draft_tokens or not layers:
+        if not workload.draft_tokens or not self.book.model.mtp_layers:
             return verify
-        # A draft runs an MTP layer, which is as one of the model's own, and the head.
+        # Each draft runs one MTP layer, which is as one of the model's own, and the head.
         one = self.decode(workload.batch, at, placement)
-        share = workload.draft_tokens * layers / self.timer.depth
-        terms = {term: seconds + share * one.terms[term] for term, seconds in verify.terms.items()}
+        head = self.timer.head(self.micro_batch(workload.batch)[1], placement)
+        drafts, share = workload.draft_tokens, workload.draft_tokens / self.timer.depth
+        terms = {
+            term: seconds + share * one.terms[term] + drafts * head.get(term, 0.0)
+            for term, seconds in verify.terms.items()
+        }
         return Pass(sum(terms.values()), terms)
 
     def prefill(self, prompts: int, tokens: int, placement: Placement) -> Pass:
@@ -128,15 +132,19 @@ class Job:
     def _stream(self, tokens: int, prompts: int, pairs: float) -> Pass:
         """Prefill on a spatial chip: tokens stream through the layers, all of which work at once."""
         timer, engine = self.timer, self.engine
-        flops = sum(op.flops_per_token for op in self.book.operators[:-1]) * tokens
-        flops += self.book.operators[-1].flops_per_token * prompts + pairs * prompts
+        rows = {"head": prompts}
+        flops = {timer.formats["kv"]: pairs * prompts}
+        for op in self.book.operators:
+            form = timer.formats[op.tensor]
+            flops[form] = flops.get(form, 0.0) + op.flops_per_token * rows.get(op.tensor, tokens)
         chips = self.layout.tensor * self.layout.pipeline
-        peak = self.chip.compute.get(timer.formats["attention"])
         fill = timer.floor_s
         terms = dict.fromkeys(("compute", *("memory:" + t for t in timer.rates), "network", "latency"), 0.0)
-        if peak:
-            efficiency = 1.0 if engine.ideal else engine.prefill_compute_efficiency or 1.0
-            terms["compute"] = flops / (peak * chips * efficiency)
+        known = self.chip.compute
+        if all(form in known for form in flops):
+            share = engine.prefill_compute_efficiency or timer.constants.compute_efficiency
+            efficiency = 1.0 if engine.ideal else share
+            terms["compute"] = sum(work / known[form] for form, work in flops.items()) / (chips * efficiency)
             terms["latency"] = fill
         else:
             # No arithmetic rate is published: a token enters whenever a layer is free.
@@ -148,7 +156,8 @@ class Job:
         timer, layout, batch = self.timer, self.layout, workload.batch
         context, new = workload.context_tokens, 1 + workload.draft_tokens
         flights, sequences = self.micro_batch(batch)
-        passes = flights * layout.data * layout.context
+        # Replicas beyond the batch stand idle.
+        passes = flights * min(layout.data, batch) * layout.context
         flops: dict[str, float] = {}
         parts = dict.fromkeys(("attention", "ffn", "experts", "kv"), 0.0)
         for op in self.book.operators:

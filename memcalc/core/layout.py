@@ -79,7 +79,11 @@ def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) 
                 if left % groups or (given.data is not None and data != given.data):
                     continue
                 width = tensor * groups
-                if groups > 1 and given.attention_data is None and (not experts or width > fast):
+                if (
+                    groups > 1
+                    and given.attention_data is None
+                    and not (experts and (width <= fast or given.expert))
+                ):
                     break
                 # Attention groups pair with whole experts: each chip of the group holds some.
                 expert = given.expert or (gcd(width, experts) if groups > 1 else 1)
@@ -100,7 +104,8 @@ def refuse_impossible(model: Model, chip: Chip, chips: int | None, given: Given)
         "--cp": given.context, "--attention-dp": given.attention_data,
     }  # fmt: skip
     if chip.execution == "spatial":
-        fixed = [option for option, value in named.items() if (value or 1) > 1 and option != "--dp"]
+        asked = {**named, "--ep": given.expert}
+        fixed = [option for option, value in asked.items() if (value or 1) > 1 and option != "--dp"]
         if fixed:
             raise UsageError(
                 f"{fixed[0]}: {chip.title} lays the layers out over all of its chips",
@@ -132,6 +137,9 @@ def refuse_impossible(model: Model, chip: Chip, chips: int | None, given: Given)
     experts = max(group.feed_forward.experts for group in model.layers)
     if given.expert and given.expert > 1 and not experts:
         raise UsageError(f"--ep {given.expert}: {model.name} has no experts", "leave --ep away")
+    if given.expert and chips and chips % given.expert:
+        allowed = ", ".join(map(str, divisors(chips)))
+        raise UsageError(f"--ep {given.expert} does not divide {chips} chips", f"allowed: {allowed}")
     if given.expert and experts % given.expert:
         allowed = ", ".join(str(d) for d in divisors(experts))
         raise UsageError(

@@ -87,9 +87,12 @@ def network(
         # A stage hands its activations on; beyond the fast domain over the slower network.
         stages = layout.pipeline
         inside = ranks * stages <= links.scale_up_domain_chips
-        hop = links.scale_up_bytes_per_s if inside else links.scale_out_bytes_per_s or link
+        hop = links.scale_up_bytes_per_s if inside else links.scale_out_bytes_per_s
+        if hop is None:
+            field = "scale_up_bytes_per_s" if inside else "scale_out_bytes_per_s"
+            return Network(0.0, 0.0, 0.0, f"links.{field}")
         seconds += (stages - 1) * latency
         sent_hops = (stages - 1) * message / tensor
-        per_token = sent / rate + sent_hops / ((hop or link) * constants.link_efficiency)
+        per_token = sent / rate + sent_hops / (hop * constants.link_efficiency)
         return Network(seconds, per_token, sent + sent_hops)
     return Network(seconds, sent / rate, sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memcalc.chip import TIER_TITLES
+from memcalc.chip import ON_CHIP, TIER_TITLES
 from memcalc.core.placement import HOT_WEIGHTS
 from memcalc.core.report import Cost
 from memcalc.core.residency import Residency
@@ -19,15 +19,17 @@ UNCALIBRATED_BAND = 2.0
 def calibrated(request: Request) -> bool:
     """Whether the engine's constants rest on measurements of this chip family."""
     engine, family = request.engine, request.chip.family
-    return engine.evidence == "calibrated" and engine.points.get(family, 0) > 0
+    return not request.changed and engine.evidence == "calibrated" and engine.points.get(family, 0) > 0
 
 
 def band(request: Request, workflow: str) -> float:
     """The factor around a speed that holds 80 % of measurements: the engine's, wider without record."""
     engine = request.engine
     factor = engine.prefill_band if workflow == "prefill" else engine.band
-    if engine.evidence == "calibrated" and not calibrated(request):
-        return UNCALIBRATED_BAND
+    if (request.changed and not engine.ideal) or (
+        engine.evidence == "calibrated" and not calibrated(request)
+    ):
+        return max(factor, UNCALIBRATED_BAND)
     return factor
 
 
@@ -36,7 +38,9 @@ def evidence(request: Request) -> dict[str, str]:
     chip, engine = request.chip, request.engine
     if chip.hypothetical:
         result = "hypothetical"
-    elif engine.evidence == "calibrated" and not calibrated(request):
+    elif (
+        not engine.ideal and (request.changed or engine.evidence == "calibrated") and not calibrated(request)
+    ):
         result = "estimate"
     else:
         result = engine.evidence
@@ -51,7 +55,10 @@ def evidence(request: Request) -> dict[str, str]:
         if found:
             kinds.append(found.kind)
     weakest = max(kinds, key=KINDS.index, default="estimate")
-    return {"decode": result, "chip": "estimate" if chip.hypothetical else weakest}
+    worth = {"decode": result, "chip": "estimate" if chip.hypothetical or request.changed else weakest}
+    if calibrated(request):
+        worth["rests_on"] = f"{engine.points[chip.family]} rows of {engine.name} on {chip.family}"
+    return worth
 
 
 def not_modeled(request: Request) -> tuple[str, ...]:
@@ -88,10 +95,15 @@ def price_evidence(request: Request) -> tuple[str | None, str | None]:
 
 
 def unknown_figures(request: Request, choice: Choice) -> tuple[str, ...]:
-    """Figures without which no time can be given. A spatial chip's layer floor holds without any."""
+    """Figures without which no time can be given.
+
+    The layer floor of a spatial chip holds without those of the die; memory beyond it is not in the floor.
+    """
+    found = _unknown(choice)
     if choice.job.timer.spatial and request.chip.layer_floor and not request.engine.ideal:
-        return ()
-    return tuple(_unknown(choice)) or (() if choice.step.seconds > 0.0 else ("layer_floor",))
+        on_die = tuple(f"memory.{tier}." for tier in ON_CHIP)
+        found = [f for f in found if f.startswith("memory.") and not f.startswith(on_die)]
+    return tuple(found) or (() if choice.step.seconds > 0.0 else ("layer_floor",))
 
 
 def _unknown(choice: Choice) -> list[str]:
@@ -217,7 +229,7 @@ def _assumptions(request: Request) -> list[str]:
     share = engine.prefill_compute_efficiency or engine.constants.get("compute_efficiency")
     for figure in ("prefill_compute_efficiency", "constants.compute_efficiency"):
         source = engine.sources.get(figure)
-        if source and source.kind == "estimate":
+        if source and source.kind == "estimate" and chip.compute:
             said.append(f"prefill on {chip.name} assumes {share:.0%} of peak, unvalidated: {source.source}")
     for name, tier in chip.memory.items():
         source = source_of(chip.sources, f"memory.{name}.capacity_bytes")
@@ -238,7 +250,7 @@ def _cost_warnings(request: Request, cost: Cost | None) -> list[str]:
     if cost.usd_per_chip_hour is None and payment.usd_per_chip is not None:
         said.append(f"no cost of owning: the power of {chip.name} is unknown")
     if cost.watts is None:
-        said.append(f"no energy: the power of {chip.name} is unknown")
+        said.append(f"no energy: power of {chip.name}, or a figure that it needs, is unknown")
     return said
 
 

@@ -44,38 +44,38 @@ class Residency:
     def __init__(self, book: Ledger, layout: Layout, chip: Chip, engine: Engine) -> None:
         model, stored = book.model, book.weight_bytes
         stages, tensor, groups = layout.pipeline, layout.tensor, layout.attention_data
-        attention, head = stored["attention"], stored["head"]
+        table, tied = stored["embedding"], model.tied_embeddings
+        attention, head = stored["attention"], stored["head"] + table * tied
         ffn = stored["dense"] + stored["shared"] + stored["router"] + book.mtp_bytes
-        cold = stored["embedding"] + stored["vision"]
+        cold = stored["vision"] + table * (not tied)
         spatial = chip.execution == "spatial"
-        # A tied table is needed at both ends of a pipeline.
-        copy = stored["embedding"] if model.tied_embeddings and stages > 1 and not spatial else 0
+        # A tied table is the head, read in every step; the other end of a pipeline has a copy for its rows.
+        if tied and stages > 1 and not spatial:
+            cold += table
         self.layout, self.chips = layout, layout.chips
         replicas = layout.data * layout.context
         self.resident = {
             "attention": replicas * groups * (attention + head),
             "ffn": replicas * ffn,
             "experts": replicas * stored["experts"],
-            "cold": replicas * groups * (cold + copy),
+            "cold": replicas * groups * cold,
         }
         if spatial:
             share = 1.0 / (stages * tensor)
             self.parts = {part: size / self.chips for part, size in self.resident.items()}
         else:
-            # The fullest stage has ceil(L/p) layers; the ends add the embedding or the head.
+            # The fullest stage has ceil(L/p) layers and the fuller end: head or embedding. Counted as the
+            # head as far as that goes, since what a step reads must find room first.
             stage = -(-model.depth // stages) / model.depth
             share = stage / (tensor * layout.context)
-            ends = cold + head if stages == 1 else max(cold, head + copy)
-            first = stages == 1 or cold >= head + copy
-            in_head = head if stages == 1 or not first else 0
             self.parts = {
-                "attention": (stage * attention + in_head) / tensor,
+                "attention": (stage * attention + head) / tensor,
                 "ffn": stage * ffn / (tensor * groups),
                 "experts": stage * stored["experts"] / (tensor * groups),
-                "cold": (ends - in_head) / tensor,
+                "cold": (cold if stages == 1 else max(0, cold - head)) / tensor,
             }
         linked = engine.reserved_bytes_per_linked_chip
-        self.reserved = linked if linked and self.chips > 1 else engine.reserved_bytes_per_chip
+        self.reserved = linked if linked and self.chips > layout.data else engine.reserved_bytes_per_chip
         self._page, self._slack = engine.page_tokens, engine.window_slack_tokens
         self._groups = layout.data * groups
         self._caches = [

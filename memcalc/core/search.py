@@ -31,8 +31,8 @@ MOST_CHIPS = 4096
 class Request:
     """One question, all words resolved. `constants` are those of the engine on the chip's family.
 
-    With `auto` the number of chips follows from the job (`sized`). `notes` are warnings from resolving
-    the words; they go into the report.
+    With `auto` the number of chips follows from the job (`sized`). `changed`: a figure was set
+    by hand, so that no record speaks for the result. `notes` are warnings from resolving the words.
     """
 
     model: Model
@@ -44,6 +44,7 @@ class Request:
     payment: Payment = field(default_factory=Payment)
     given: Given = field(default_factory=Given)
     auto: bool = False
+    changed: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -139,6 +140,16 @@ def choose(request: Request) -> Choice | None:
     return choice
 
 
+def least_prefill(request: Request, prompts: int) -> Pass | None:
+    """The fastest prefill over all layouts that fit: the bound that `ideal` is; None where none fits."""
+    work = request.workload
+    batch, context = work.batch, work.context_tokens
+    ways = [h for h in held_by(request, request.system.count) if fits(h, request.rooms, batch, context)]
+    jobs = [request.job(held.layout) for held in ways]
+    passes = [job.prefill(prompts, work.prompt_tokens, job.place(batch, context)) for job in jobs]
+    return min(passes, key=lambda one: one.seconds, default=None)
+
+
 def nearest(request: Request) -> Residency | None:
     """The layout that needs the least of each chip: what a request that does not fit is measured by."""
     batch, context = request.workload.batch, request.workload.context_tokens
@@ -197,6 +208,12 @@ def min_chips(request: Request, *, planned: bool = False) -> int | None:
     bytes_at_least = request.book.total_weight_bytes
     bytes_at_least += batch * request.book.kv_bytes_per_sequence(context)
     start = fewest(bytes_at_least, capacity(request.rooms, bytes_at_least))
+    if planned and chip.plan != "dram":
+        # What must lie on the die for the plan, without copies.
+        hot = request.book.total_weight_bytes - request.book.weight_bytes["vision"]
+        hot -= 0 if request.model.tied_embeddings else request.book.weight_bytes["embedding"]
+        hot += batch * request.book.kv_bytes_per_sequence(context) if chip.plan == "on-chip" else 0
+        start = max(start, fewest(hot, capacity(request.rooms, hot, ON_CHIP)))
     return next((chips for chips in range(start, most + 1) if holds(chips)), None)
 
 
@@ -207,7 +224,12 @@ def sized(request: Request) -> Request:
     """
     if not request.auto:
         return request
-    count = min_chips(request, planned=True) or min_chips(request)
+    count = min_chips(request, planned=True)
+    if count:
+        return request.on(count)
+    count = min_chips(request)
     if count is None:
-        count = 1 if request.other_model else request.chip.largest_system_chips or 1
-    return request.on(count)
+        return request.on(1 if request.other_model else request.chip.largest_system_chips or 1)
+    plan = f"no number of {request.chip.name} holds the job as the chip is meant to ({request.chip.plan})"
+    note = f"{plan}, so this is the fewest that hold it at all"
+    return replace(request.on(count), notes=(*request.notes, note))

@@ -214,33 +214,22 @@ class Timer:
             if count <= vector_tokens and op.vector_s * share > c:
                 c = op.vector_s * share
             size = op.bytes * share
-            b = 0.0
-            for _, slow in slowness[part]:
-                b += size * slow
-            credit = 1.0
-            if square and b > 0.0 and c > 0.0:
-                whole = (c * c + b * b) ** 0.5
-                compute += c * c / whole
-                credit = b / whole
-            elif c > b:
-                compute += c
-                continue
-            for tier, slow in slowness[part]:
-                memory[tier] += size * slow * credit
+            reads = [(tier, size * slow) for tier, slow in slowness[part]]
+            compute += _overlapped(c, reads, memory, square=square)
         c = core_flops / self._core_rate
         reads = [(t, kv_bytes * f / rates[t][1]) for t, f in shares["kv"]]
-        b = sum(seconds for _, seconds in reads)
-        if square and b > 0.0 and c > 0.0:
-            whole = (c * c + b * b) ** 0.5
-            compute += c * c / whole
-            for tier, seconds in reads:
-                memory[tier] += seconds * b / whole
-        elif c > b:
-            compute += c
-        else:
-            for tier, seconds in reads:
-                memory[tier] += seconds
+        compute += _overlapped(c, reads, memory, square=square)
         return self._add_up(compute, memory, tokens, sequences)
+
+    def head(self, rows: float, placement: Placement) -> dict[str, float]:
+        """The time of the head alone over `rows`, by term: what a draft adds to its layer."""
+        constants, op = self.constants, self._head
+        least = max(rows, constants.least_tile_tokens)
+        c = op.token_s * rows * (1.0 + constants.saturation_tokens / least)
+        memory = dict.fromkeys(self.rates, 0.0)
+        reads = [(t, op.bytes * f / self.rates[t][0]) for t, f in placement.shares[op.part]]
+        compute = _overlapped(c, reads, memory, square=self.engine.combine != "max")
+        return {"compute": compute, **{"memory:" + tier: seconds for tier, seconds in memory.items()}}
 
     def _add_up(self, compute: float, memory: dict[str, float], tokens: float, sequences: float) -> Pass:
         """Overlap of tiers, floors and collectives: from work to exposed time."""
@@ -263,3 +252,21 @@ class Timer:
         terms["network"] = network
         terms["latency"] = latency
         return Pass(sum(terms.values()), terms)
+
+
+def _overlapped(c: float, reads: list[tuple[str, float]], memory: dict[str, float], *, square: bool) -> float:
+    """Overlap compute c with reads; add the exposed reads to `memory` and return the exposed compute."""
+    b = 0.0
+    for _, seconds in reads:
+        b += seconds
+    if square and b > 0.0 and c > 0.0:
+        whole: float = (c * c + b * b) ** 0.5
+        credit = b / whole
+        for tier, seconds in reads:
+            memory[tier] += seconds * credit
+        return c * c / whole
+    if c > b:
+        return c
+    for tier, seconds in reads:
+        memory[tier] += seconds
+    return 0.0

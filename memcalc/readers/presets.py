@@ -135,7 +135,7 @@ def load_constants(chip: Chip, engine: Engine) -> Constants:
     """The constants of an engine on the family of a chip."""
     if not engine.inherits:
         return resolve({}, engine, Family(chip.family))
-    base = engine if engine.name == "default" else load_engine("default")
+    base = engine if engine.name == "default" and engine.origin == "preset" else load_engine("default")
     return resolve(base.constants, engine, load_family(chip.family))
 
 

@@ -111,7 +111,7 @@ def _bytes(report: Report, width: int) -> Table:
             continue
         name = _title(row.tensor)
         if row.tensor == "kv_cache":
-            name += f"  {report.kv_cache.bytes_per_token:,} B/token"
+            name += f"  {report.kv_cache.bytes_per_token:,} B/token" * (report.kv_cache.bytes_per_token > 0)
         here = [format_bytes(row.tiers[t.tier]) if row.tiers.get(t.tier) else "–" for t in tiers]
         read = "–" if row.read_bytes_per_step is None else format_bytes(row.read_bytes_per_step)
         table.add_row(
@@ -195,7 +195,8 @@ def _closing(report: Report) -> Table:
     if top:
         text = " · ".join(f"{s.figure} {s.tokens_per_s_per_user:+.1%}" for s in top)
         table.add_row("  +10 % of", f"{text} tokens/s per user")
-    evidence = f"decode: {report.evidence['decode']} · chip figures: {report.evidence['chip']}"
+    rests = f" ({report.evidence['rests_on']})" if "rests_on" in report.evidence else ""
+    evidence = f"decode: {report.evidence['decode']}{rests} · chip figures: {report.evidence['chip']}"
     table.add_row("  evidence", evidence)
     table.add_row("  not modelled", ", ".join(report.not_modeled))
     for warning in report.warnings:

@@ -118,21 +118,21 @@ def _bound(decode: Decode) -> str:
 
 def _turns(requests: Sequence[Request], reports: Sequence[Report]) -> list[str]:
     """The first larger batch or longer context at which another system leads, its chips sized anew."""
-    said: list[str] = []
-    for title, figure, most in (("fastest per user", speed, True), ("cheapest per token", price, False)):
-        now = best(reports, figure, most=most)
-        if now is None:
-            continue
-        for what, factor in TURNS:
-            more = [sized(replace(r, workload=_grown(r.workload, what, factor))) for r in requests]
-            then = [estimate(request, "compare", limits=False) for request in more]
+    said: dict[str, str] = {}
+    figures = {"fastest per user": (speed, True), "cheapest per token": (price, False)}
+    leaders = {title: best(reports, figure, most=most) for title, (figure, most) in figures.items()}
+    if set(leaders.values()) == {None}:
+        return []
+    for what, factor in TURNS:
+        more = [sized(replace(r, workload=_grown(r.workload, what, factor))) for r in requests]
+        then = [estimate(request, "compare", limits=False) for request in more]
+        for title, (figure, most) in figures.items():
             other = best(then, figure, most=most)
-            if other is not None and other != now:
-                grown = more[other].workload
+            if title not in said and None not in (other, leaders[title]) and other != leaders[title]:
+                grown, name = more[other or 0].workload, label(then[other or 0], then)
                 value = str(grown.batch) if what == "batch" else format_tokens(grown.context_tokens)
-                said.append(f"at {what} {value} another is {title}: {label(then[other], then)}")
-                break
-    return said
+                said[title] = f"at {what} {value} another is {title}: {name}"
+    return list(said.values())
 
 
 def _grown(workload: Workload, what: str, factor: int) -> Workload:
