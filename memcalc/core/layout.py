@@ -42,7 +42,7 @@ def head_divisor(model: Model) -> int:
 def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) -> Iterator[Layout]:
     """All layouts of `chips` chips that the model, the engine and the links allow.
 
-    Tensor parallelism divides the heads and stays within the fast links; a pipeline has at most as
+    Tensor parallelism divides the heads, KV heads too, and stays within the fast links; a pipeline has at most as
     many stages as layers; attention groups are for mixtures of experts. Spatial chips have one
     layout a replica: the layers laid out over all chips.
     """
@@ -67,6 +67,8 @@ def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) 
             continue
         if given.tensor is None and tensor > fast:
             break
+        if given.tensor is None and not _divides_cache(model, tensor):
+            continue
         rest = free // tensor
         for pipeline in [given.pipeline] if given.pipeline else divisors(rest):
             if rest % pipeline:
@@ -89,6 +91,12 @@ def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) 
                 expert = given.expert or (gcd(width, experts) if groups > 1 else 1)
                 if width % expert == 0 and expert <= max(experts, 1):
                     yield Layout(tensor, pipeline, expert, data, context, groups)
+
+
+def _divides_cache(model: Model, tensor: int) -> bool:
+    """Whether the chips share the KV heads evenly, or each head has the same number of copies."""
+    shards = {group.attention.shards for group in model.layers}
+    return all(tensor % count == 0 or count % tensor == 0 for count in shards)
 
 
 def _spatial(chips: int, data: int, depth: int) -> Layout:

@@ -260,10 +260,14 @@ def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
     said = []
     for tensor in ("attention", "dense", "experts", "head"):
         stored = book.formats[tensor].main
-        if (tensor != "head" and not book.weight_bytes[tensor]) or stored.weight_only:
+        if tensor != "head" and not book.weight_bytes[tensor]:
             continue
         ran = formats[tensor]
-        if ran in request.chip.compute and MATH[ran][0] != MATH[stored.element][0]:
+        if stored.weight_only and tensor != "head":
+            said.append(f"{stored.name} weights are expanded for {ran} math on {request.chip.name}")
+        elif (
+            not stored.weight_only and ran in request.chip.compute and MATH[ran][0] != MATH[stored.element][0]
+        ):
             what = "head weights" if tensor == "head" else "weights"
             said.append(f"{stored.name} {what} meet {ran} math on {request.chip.name}")
     return said

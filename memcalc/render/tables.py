@@ -127,7 +127,8 @@ def _speeds(report: Report, decode: Decode) -> Table:
     table = _banded("  how fast")
     low, high = decode.low["tokens_per_s_per_user"], decode.high["tokens_per_s_per_user"]
     user = decode.tokens_per_s_per_user
-    table.add_row("  tokens/s per user", words.speed(user), f"{words.speed(low)} to {words.speed(high)}")
+    band = f"{words.speed(low)} to {words.speed(high)}" if low < high else "a bound: no software is faster"
+    table.add_row("  tokens/s per user", words.speed(user), band)
     table.add_row("  tokens/s, whole system", words.speed(decode.tokens_per_s))
     table.add_row("  tokens/s per chip", words.speed(decode.tokens_per_s_per_chip))
     table.add_row("  decode step", words.seconds(decode.step_s), f"bound by {term_title(decode.bottleneck)}")
