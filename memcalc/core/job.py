@@ -65,8 +65,11 @@ class Job:
             return place(self.held, self.rooms, batch, context, "weights-first")
         found: list[tuple[bool, float, Placement]] = []
         for order in ORDERS:
+            if order == "kv-before-experts" and not self.held.parts["experts"]:
+                continue  # the same as weights first
             placement = place(self.held, self.rooms, batch, context, order)
-            if not placement.fits:
+            # Without room, or with all of it on the die, the order changes nothing.
+            if placement.verdict in ("does-not-fit", "on-chip"):
                 return placement
             planned = self.engine.ideal or placement.verdict in PLANS[self.chip.plan]
             if any(placement.shares == other.shares for _, _, other in found):
