@@ -92,7 +92,7 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
     system, auto = _system(options, default_chips)
     notes = [model.assumption] if model.assumption else []
     engine = find_engine(options.get("engine") or system.chip.engine)
-    system, engine, changed = _set(system, engine, options.get("set") or {})
+    system, engine, constants, changed = _set(system, engine, options.get("set") or {})
     if changed:
         notes.append("changed for this run: " + ", ".join(changed))
     workload = _workload(options)
@@ -102,7 +102,7 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
         model=model,
         system=system,
         engine=engine,
-        constants=presets.load_constants(system.chip, engine),
+        constants=constants,
         workload=workload,
         precision=_precision(options, model, system.chip, notes),
         payment=_payment(options, system.chip, notes),
@@ -226,23 +226,30 @@ def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
     return System(chip.name, chip.title, chip, count, origin=chip.origin), auto
 
 
-def _set(system: System, engine: Engine, changes: Mapping[str, Word]) -> tuple[System, Engine, list[str]]:
-    """Apply `--set`: figures of the chip, or with `engine.` (or a name that only it has) of the engine."""
+def _set(
+    system: System, engine: Engine, changes: Mapping[str, Word]
+) -> tuple[System, Engine, Constants, list[str]]:
+    """Apply `--set`: figures of the chip, or with `engine.` (or a name that only it has) of the engine.
+
+    A constant is set as it holds on this chip family, not as the family then moves it.
+    """
     said = []
+    constants = presets.load_constants(system.chip, engine)
     chip = system.chip
     engine_names = {f.name for f in fields(Engine)} - {f.name for f in fields(Chip)}
     constant_names = {f.name for f in fields(Constants)}
     for path, value in changes.items():
         group, _, rest = path.partition(".")
         if group == "engine" or group in engine_names:
-            inner = rest if group == "engine" else path
-            if inner.partition(".")[0] in constant_names:
-                inner = "constants." + inner
-            engine = set_figure(engine, inner, value)
+            inner = (rest if group == "engine" else path).removeprefix("constants.")
+            if inner in constant_names:
+                constants = set_figure(constants, inner, value)
+            else:
+                engine = set_figure(engine, inner, value)
         else:
             chip = set_figure(chip, rest if group == "chip" else path, value)
         said.append(f"{path} = {value}")
-    return replace(system, chip=chip), engine, said
+    return replace(system, chip=chip), engine, constants, said
 
 
 def _read(options: Options, name: str, reader: Callable[[str, str], Value]) -> Value | None:
