@@ -69,14 +69,15 @@ class Workload:
     def tokens_per_step(self) -> float:
         """Expected tokens a sequence gains in a step: (1 - a^(g+1)) / (1 - a), with bonus token.
 
-        >>> Workload(draft_tokens=1, acceptance=0.8).tokens_per_step
+        >>> round(Workload(draft_tokens=1, acceptance=0.8).tokens_per_step, 6)
         1.8
 
         Reference: Leviathan 2022 (arXiv:2211.17192), equation 1.
         """
         if self.acceptance >= 1.0:
             return self.draft_tokens + 1.0
-        return sum(self.acceptance**i for i in range(self.draft_tokens + 1))
+        accepted: float = 1.0 - self.acceptance ** (self.draft_tokens + 1)
+        return accepted / (1.0 - self.acceptance)
 
 
 @noun

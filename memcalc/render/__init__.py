@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from memcalc.errors import UsageError
 from memcalc.render import export
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def show(result: Report | Comparison, form: str, file: str | None, *, no_color: 
         text = export.to_json(result.to_dict())
     else:
         text = export.rows(result.reports, form)
+    if file == "":
+        raise UsageError("-o is empty", "give a file, or '-' for the screen")
     if file is not None and file != "-":
         export.write_file(file, text)
     else:

@@ -34,6 +34,17 @@ GRID = [
     for model in MODELS
     for name, where in CHIPS.items()
 ]
+#: Some with many sequences, where what one user and what the system gets are not the same.
+MANY = [
+    "llama-3.1-70b --chip h100-sxm --chips 8 -b 64",
+    "deepseek-v3 --chip h200-sxm --chips 8 -b 37 -c 10000",
+    "gpt-oss-20b --chip mi300x --chips 4 -b 256",
+    "llama-3.1-8b --chip wse-3 --chips auto -b 40 -w fp8",
+    "llama-3.1-8b --chip matx-one --chips auto -b 100",
+    "mixtral-8x7b --chip tpu-v5e --chips 16 -b 48",
+    "qwen3-30b-a3b --chip h100-sxm --chips 8 -b 5",
+]
+GRID += [pytest.param(text, id=text) for text in MANY]
 
 VERDICTS = {"on-chip", "weights-on-chip", "kv-on-chip", "split", "dram", "host", "does-not-fit"}
 TENSORS = ["weights", "kv_cache", "state", "activations", "reserved"]
@@ -488,8 +499,8 @@ def test_the_table_begins_with_the_answer(line, fit, words):
     assert done.status == (0 if report["fits"] else 1)
     # What was asked, resolved to integers.
     assert second.startswith(report["model"]["name"])
-    assert "batch 1" in second
-    assert "context 8,192" in second
+    assert f"batch {report['workload']['batch']:,} " in second
+    assert f"context {report['workload']['context_tokens']:,}" in second
     assert f"{report['precision']['weights']} weights" in second
     assert f"engine {report['engine']}" in second
     assert ("hypothetical" in first) == report["system"]["hypothetical"]

@@ -160,6 +160,12 @@ def test_head_takes_one_line():
     assert err == ""
 
 
+def test_an_absurd_draft_ends_soon():
+    words = [sys.executable, "-m", "memcalc", *FIT, "--accept", "0.5", "--draft", "1000000000"]
+    done = subprocess.run(words, env=environment(), capture_output=True, check=False, timeout=4)
+    assert done.returncode in (0, 2)
+
+
 def test_output_that_a_terminal_cannot_show_is_replaced():
     narrow = {**environment(), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
