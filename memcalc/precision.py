@@ -10,6 +10,7 @@ a 128 x 128 block); GPTQ and AWQ groups of 128 with an fp16 scale; ggml block st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from memcalc.errors import UsageError, did_you_mean
@@ -133,9 +134,9 @@ _MIXTURES |= {
 _LAYERS = {"": 1.0, "-half": 0.5, "-eighth": 0.125}
 
 #: The classes whose matrices a conversion to a narrow format converts.
-CONVERTED = ("attention", "dense", "shared", "experts")
+CONVERTED = ("attention", "recurrent", "dense", "shared", "experts")
 #: The tensor classes of a model's weights.
-CLASSES = ("embedding", "attention", "dense", "shared", "router", "experts", "head", "vision")
+CLASSES = ("embedding", "attention", "recurrent", "dense", "shared", "router", "experts", "head", "vision")
 #: Formats with at least this many bits convert every class, norms and router included.
 _WIDE_BITS = 16
 
@@ -196,13 +197,13 @@ def _plain(fmt: Format, vectors: str = "bf16") -> ClassFormat:
 
 
 def weight_formats(
-    name: str, own: str, classes: tuple[str, ...] | None, value_share: float = 0.1
+    name: str, own: str, formats: Mapping[str, str] | None, value_share: float = 0.1
 ) -> dict[str, ClassFormat]:
     """How each tensor class is stored when the weights are in format `name`.
 
     `own` is the checkpoint's base format: what a narrow format leaves alone (embeddings, head,
-    router, norms, vision) keeps it. `classes` are the classes that a quantised checkpoint converts,
-    None for the usual four. `value_share` is the value projection's share of the attention weights
+    router, norms, vision) keeps it. `formats` are those of a quantised checkpoint by class, empty or
+    None for the usual five in format `name`. `value_share` is the value projection's share of the attention weights
     (it gets more bits in llama.cpp's mixtures).
 
     >>> weight_formats("fp8", "bf16", None)["head"].main.name
@@ -217,9 +218,8 @@ def weight_formats(
     if fmt.bits >= _WIDE_BITS:
         return dict.fromkeys(CLASSES, _plain(fmt, "fp32" if name == "fp32" else own))
     kept = _plain(format_named(own), own)
-    converted = _plain(fmt, own)
-    wanted = CONVERTED if classes is None else classes
-    return {c: converted if c in wanted else kept for c in CLASSES}
+    chosen = formats or dict.fromkeys(CONVERTED, name)
+    return {c: _plain(format_named(chosen[c]), own) if c in chosen else kept for c in CLASSES}
 
 
 def _gguf_formats(mixture: dict[str, str], value_share: float) -> dict[str, ClassFormat]:
@@ -242,6 +242,7 @@ def _gguf_formats(mixture: dict[str, str], value_share: float) -> dict[str, Clas
     return {
         "embedding": embedding,
         "attention": ClassFormat(attention, f32),
+        "recurrent": ClassFormat((first,), f32),
         "dense": ClassFormat(down, f32),
         "shared": ClassFormat(down, f32),
         "experts": ClassFormat(down, f32),

@@ -44,7 +44,7 @@ OUTSIDE = {
 #: Their one importer.
 ONLY_IN = {"rich": "memcalc.render.tables", "pydantic": "memcalc.readers.user_files"}
 #: Modules are fetched by name where they must wait until they are wanted.
-FETCHERS = {"memcalc", "memcalc.cli.app"}
+FETCHERS = {"memcalc", "memcalc.cli.app", "memcalc.readers.architectures"}
 
 
 def name_of(file: Path) -> str:

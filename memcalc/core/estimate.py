@@ -116,7 +116,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
         kv_cache=KvCache(
             bytes_per_token=book.kv_bytes_per_token(work.context_tokens),
             bytes_per_sequence=book.kv_bytes_per_sequence(work.context_tokens),
-            state_bytes_per_sequence=0,
+            state_bytes_per_sequence=book.state_bytes_per_sequence,
             engine_reserved_bytes_per_sequence=reserved,
             replication=held.resident_kv(1, work.context_tokens) / reserved if held and reserved else 1.0,
         ),
@@ -154,7 +154,7 @@ def _placement_rows(
     needed = {
         "weights": book.total_weight_bytes,
         "kv_cache": batch * book.kv_bytes_per_sequence(context),
-        "state": 0,
+        "state": batch * book.state_bytes_per_sequence,
         "activations": 0,
         "reserved": 0,
     }
@@ -169,6 +169,8 @@ def _placement_rows(
         for part in WEIGHT_PARTS:
             _spread(tiers["weights"], held.resident[part], shares[part])
         _spread(tiers["kv_cache"], held.resident_kv(batch, context), shares["kv"])
+        if needed["state"]:
+            _spread(tiers["state"], held.resident_kv(batch, context, state=True), shares["kv"])
         for tensor in ("activations", "reserved"):
             _spread(tiers[tensor], needed[tensor], shares["overhead"])
         parts = choice.job.work(work, choice.placement).part_bytes

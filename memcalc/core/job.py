@@ -173,7 +173,7 @@ class Job:
             part = PART_OF[op.tensor]
             copies = layout.attention_data if part == "attention" else 1
             parts[part] += op.stored_bytes * share * copies * passes
-        core = sum(cache.decode_flops * cache.tokens(context) for cache in timer.caches)
+        core = sum(cache.decode_flops * cache.core_entries(context) for cache in timer.caches)
         flops[timer.formats["kv"]] = flops.get(timer.formats["kv"], 0.0) + core * batch * new
         parts["kv"] = batch * timer.kv_read(context) * timer.narrow * layout.context
         tiers = dict.fromkeys(timer.rates, 0.0)

@@ -95,7 +95,7 @@ def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) 
 
 def _divides_cache(model: Model, tensor: int) -> bool:
     """Whether the chips share the KV heads evenly, or each head has the same number of copies."""
-    shards = {group.attention.shards for group in model.layers}
+    shards = {held.shards for group in model.layers for held in group.attention.held()}
     return all(tensor % count == 0 or count % tensor == 0 for count in shards)
 
 

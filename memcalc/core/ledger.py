@@ -34,32 +34,64 @@ class Operator(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """The KV cache of a group of layers, and the attention core that reads it.
+    """What a group of layers keeps of a sequence, and the attention core that reads it.
 
-    `bytes_per_token` adds up the group's layers; at most `window` tokens are kept and read (None:
-    all). `shards` chips can divide it without copies. FLOP are per query token and token of context;
-    `expand_flops` are spent per token of context where prefill expands a compressed cache.
+    `bytes_per_entry` adds up the group's layers; the rest is as in `memcalc.model.Held`: at most `window`
+    tokens are kept (None: all), an entry stands for `ratio` of them, at most `reads` entries are read.
+    `stored` is False where the bytes are another layer's. A `state` is one entry that each token reads
+    and writes. FLOP are per query token and entry read; `expand_flops` are spent per entry where
+    prefill expands it.
     """
 
-    bytes_per_token: int
-    window: int | None
-    shards: int
-    decode_flops: int
-    prefill_flops: int
-    expand_flops: int
+    bytes_per_entry: int
+    window: int | None = None
+    ratio: int = 1
+    reads: int | None = None
+    stored: bool = True
+    state: bool = False
+    shards: int = 1
+    decode_flops: int = 0
+    prefill_flops: int = 0
+    expand_flops: int = 0
 
-    def tokens(self, context: int) -> int:
-        """Tokens kept of a context."""
-        return context if self.window is None else min(context, self.window)
+    def entries(self, context: int, slack: int = 0, page: int = 1) -> int:
+        """Entries kept of a context; an engine keeps `slack` tokens more of a window, in whole pages of tokens.
+
+        >>> Cache(1024, window=128).entries(1000, page=16), Cache(1024, ratio=4).entries(1000)
+        (128, 250)
+        """
+        if self.state:
+            return 1
+        tokens = context if self.window is None else min(context, self.window + slack)
+        return -(-tokens // page) * page // self.ratio
+
+    def entries_read(self, context: int) -> int:
+        """Entries that a step moves: those kept, of which a sparse layer reads a part; a state both ways.
+
+        >>> Cache(1152, reads=2048).entries_read(32768)
+        2048
+        """
+        if self.state:
+            return 2
+        kept = self.entries(context)
+        return kept if self.reads is None else min(kept, self.reads)
+
+    def core_entries(self, context: int) -> int:
+        """Entries that the query of one token is multiplied with."""
+        return 1 if self.state else self.entries_read(context)
 
     def pairs(self, tokens: int) -> float:
-        """Pairs of query and key that the prefill of one prompt meets: S^2/2, less outside a window.
+        """Pairs of query and entry that the prefill of one prompt meets: S^2/2, less outside a window.
 
-        >>> Cache(4096, 1024, 8, 0, 0, 0).pairs(2048)
+        >>> Cache(4096, 1024).pairs(2048)
         1572864.0
         """
-        inside = self.tokens(tokens)
-        return inside * inside / 2 + (tokens - inside) * inside
+        if self.state:
+            return tokens
+        most = tokens if self.window is None else min(tokens, self.window)
+        if self.reads is not None:
+            most = min(most, self.reads * self.ratio)
+        return (most * most / 2 + (tokens - most) * most) / self.ratio
 
 
 class Ledger(NamedTuple):
@@ -83,8 +115,12 @@ class Ledger(NamedTuple):
         return sum(self.weight_bytes.values()) + self.mtp_bytes
 
     def kv_bytes_per_token(self, context: int) -> int:
-        """Bytes that one more token adds to the cache at this context; full windows add none [B/token]."""
-        return sum(c.bytes_per_token for c in self.caches if c.window is None or context < c.window)
+        """Bytes that one more token adds to the cache at this context; full windows add none [B/token].
+
+        Of a compressed cache it is the average.
+        """
+        growing = (c for c in self.caches if c.stored and not c.state)
+        return sum(c.bytes_per_entry // c.ratio for c in growing if c.window is None or context < c.window)
 
     def kv_bytes_per_sequence(self, context: int) -> int:
         """Bytes of one sequence's KV cache, without paging or copies [B].
@@ -93,7 +129,12 @@ class Ledger(NamedTuple):
         >>> ledger(load_model("llama-3.1-70b"), Precision()).kv_bytes_per_sequence(32768)
         10737418240
         """
-        return sum(cache.bytes_per_token * cache.tokens(context) for cache in self.caches)
+        return sum(c.bytes_per_entry * c.entries(context) for c in self.caches if c.stored and not c.state)
+
+    @property
+    def state_bytes_per_sequence(self) -> int:
+        """Bytes of one sequence's recurrent and convolution state, whatever the context [B]."""
+        return sum(cache.bytes_per_entry for cache in self.caches if cache.state)
 
 
 def expert_hits(experts: int, top_k: int, tokens: float) -> float:
@@ -114,26 +155,30 @@ def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
     With `mtp` the layers for multi-token prediction are loaded too: they draft.
     """
     same = precision.weights == model.checkpoint
-    classes = model.checkpoint_classes if same else None
-    value_share = model.layers[0].attention.value_share
-    formats = weight_formats(precision.weights, model.base_format, classes, value_share)
+    value_share = max(group.attention.value_share for group in model.layers)
+    own = model.checkpoint_formats if same else None
+    formats = weight_formats(precision.weights, model.base_format, own, value_share)
     elements = model.elements()
+    known = model.checkpoint_bytes if same else {}
     stored = {c: formats[c].bytes_of(elements[c].matrix, elements[c].vector) for c in CLASSES}
-    if model.tied_embeddings:
+    if known:
+        stored = {c: known.get(c, 0) for c in CLASSES}
+    elif model.tied_embeddings:
         # One table serves both ends, in the format of the head (llama.cpp gives it more bits).
         table = formats["head"] if formats["head"].main.weight_only else formats["embedding"]
         stored["embedding"] = table.bytes_of(elements["embedding"].matrix, 0)
     kv = format_named(precision.kv)
     drafting = formats["experts" if elements["experts"].total else "dense"]
-    mtp_bytes = drafting.bytes_of(model.mtp_parameters, 0) if mtp else 0
-    return Ledger(model, _operators(model, formats, stored), _caches(model, kv), stored, formats, mtp_bytes)
+    mtp_bytes = known.get("mtp", drafting.bytes_of(model.mtp_parameters, 0)) if mtp else 0
+    operators = _operators(model, formats, stored)
+    return Ledger(model, operators, _caches(model, kv), stored, formats, mtp_bytes)
 
 
 def _operators(model: Model, formats: dict[str, ClassFormat], stored: dict[str, int]) -> tuple[Operator, ...]:
     elements = model.elements()
     found = [
         Operator(tensor, elements[tensor].matrix, stored[tensor], formats[tensor].main)
-        for tensor in ("attention", "dense", "shared", "router")
+        for tensor in ("attention", "recurrent", "dense", "shared", "router")
         if elements[tensor].total
     ]
     # Experts of unlike number or width keep rows of their own: their hits differ.
@@ -145,22 +190,29 @@ def _operators(model: Model, formats: dict[str, ClassFormat], stored: dict[str, 
             sums = kinds.setdefault((ff.experts, ff.top_k), [0, 0])
             sums[0] += group.count * ff.experts * one.matrix
             sums[1] += group.count * ff.experts * one.vector
-    form = formats["experts"]
+    form, whole = formats["experts"], max(1, elements["experts"].total)
     for (experts, top_k), (matrix, vector) in kinds.items():
-        size = form.bytes_of(matrix, vector)
+        size = stored["experts"] * (matrix + vector) // whole
         found.append(Operator("experts", matrix, size, form.main, experts, top_k))
-    size = stored["embedding"] if model.tied_embeddings else stored["head"]
+    size = stored["head"]
+    if model.tied_embeddings:
+        # Rows that are only looked up lie in the same class.
+        table = model.vocabulary * model.width
+        size += stored["embedding"] * table // elements["embedding"].matrix
     found.append(Operator("head", model.vocabulary * model.width, size, formats["head"].main))
     return tuple(found)
 
 
 def _caches(model: Model, kv: Format) -> tuple[Cache, ...]:
-    sums: dict[tuple[int | None, int], list[int]] = {}
+    # Layers that keep and read alike are one row.
+    rows: dict[tuple[object, ...], list[int]] = {}
     for group in model.layers:
-        attention = group.attention
-        row = sums.setdefault((attention.window, attention.shards), [0, 0, 0, 0])
-        row[0] += group.count * kv.bytes_of(attention.kv_elements)
-        row[1] += group.count * attention.decode_flops
-        row[2] += group.count * attention.prefill_flops
-        row[3] += group.count * attention.expand_flops
-    return tuple(Cache(row[0], window, shards, *row[1:]) for (window, shards), row in sums.items())
+        for held in group.attention.held():
+            form = format_named(held.format or model.base_format) if held.state else kv
+            key = (held.window, held.ratio, held.reads, held.stored, held.state, held.shards)
+            row = rows.setdefault(key, [0, 0, 0, 0])
+            row[0] += group.count * form.bytes_of(held.elements)
+            row[1] += group.count * held.decode_flops
+            row[2] += group.count * held.prefill_flops
+            row[3] += group.count * held.expand_flops
+    return tuple(Cache(row[0], *key, *row[1:]) for key, row in rows.items())  # type: ignore[arg-type]

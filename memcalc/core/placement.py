@@ -20,7 +20,7 @@ HOT_WEIGHTS = ("attention", "ffn", "experts")
 ROUNDING_BYTES = 64.0
 #: The part that each tensor class belongs to.
 PART_OF: Mapping[str, str] = {
-    "attention": "attention", "head": "attention", "dense": "ffn", "shared": "ffn", "router": "ffn",
+    "attention": "attention", "recurrent": "attention", "head": "attention", "dense": "ffn", "shared": "ffn", "router": "ffn",
     "experts": "experts", "embedding": "cold", "vision": "cold",
 }  # fmt: skip
 #: Orders in which hot parts may be filled into the tiers, fastest first.

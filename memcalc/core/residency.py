@@ -45,13 +45,17 @@ class Residency:
         model, stored = book.model, book.weight_bytes
         stages, tensor, groups = layout.pipeline, layout.tensor, layout.attention_data
         table, tied = stored["embedding"], model.tied_embeddings
-        attention, head = stored["attention"], stored["head"] + table * tied
+        attention, head = stored["attention"] + stored["recurrent"], stored["head"]
         ffn = stored["dense"] + stored["shared"] + stored["router"] + book.mtp_bytes
-        cold = stored["vision"] + table * (not tied)
+        cold = stored["vision"] + table
+        if tied:
+            # One table is the head too; rows that are only looked up stay cold.
+            rows = table * (model.vocabulary * model.width) // model.elements()["embedding"].matrix
+            head, cold = head + rows, cold - rows
         spatial = chip.execution == "spatial"
         # A tied table is the head, read in every step; the other end of a pipeline has a copy for its rows.
         if tied and stages > 1 and not spatial:
-            cold += table
+            cold += rows
         self.layout, self.chips = layout, layout.chips
         replicas = layout.data * layout.context
         self.resident = {
@@ -79,7 +83,9 @@ class Residency:
         self._page, self._slack = engine.page_tokens, engine.window_slack_tokens
         self._groups = layout.data * groups
         self._caches = [
-            (c.bytes_per_token, c.window, cache_copies(c, layout, chip, engine), share) for c in book.caches
+            (c, c.bytes_per_entry * cache_copies(c, layout, chip, engine), share)
+            for c in book.caches
+            if c.stored
         ]
         # Alive in one layer: bf16 activations of a chunk of prefill, fp32 logits of each sequence.
         widest = max(
@@ -99,27 +105,25 @@ class Residency:
         return -(-batch // self._groups)
 
     def paged_kv(self, context: int) -> int:
-        """Bytes that the engine reserves for one sequence over all layers, without copies."""
-        total, page = 0, self._page
-        for size, window, _, _ in self._caches:
-            tokens = context if window is None else min(context, window + self._slack)
-            total += -(-tokens // page) * page * size
-        return total
+        """Bytes of caches that the engine reserves for one sequence over all layers, without copies."""
+        page, slack = self._page, self._slack
+        return sum(
+            c.entries(context, slack, page) * c.bytes_per_entry for c, _, _ in self._caches if not c.state
+        )
 
     def kv(self, batch: int, context: int) -> float:
-        """Bytes of caches on the fullest chip, copies and paging included."""
-        total, page = 0.0, self._page
-        for size, window, copies, share in self._caches:
-            tokens = context if window is None else min(context, window + self._slack)
-            total += -(-tokens // page) * page * size * copies * share
+        """Bytes of caches and states on the fullest chip, copies and paging included."""
+        total, page, slack = 0.0, self._page, self._slack
+        for cache, size, share in self._caches:
+            total += cache.entries(context, slack, page) * size * share
         return self.sequences(batch) * total
 
-    def resident_kv(self, batch: int, context: int) -> int:
-        """Bytes of all caches over the system, copies and paging included."""
-        total, page = 0.0, self._page
-        for size, window, copies, _ in self._caches:
-            tokens = context if window is None else min(context, window + self._slack)
-            total += -(-tokens // page) * page * size * copies
+    def resident_kv(self, batch: int, context: int, *, state: bool = False) -> int:
+        """Bytes of all caches (or states) over the system, copies and paging included."""
+        total, page, slack = 0.0, self._page, self._slack
+        for cache, size, _ in self._caches:
+            if cache.state == state:
+                total += cache.entries(context, slack, page) * size
         return round(batch * total)
 
     def activations(self, batch: int, context: int) -> float:

@@ -80,7 +80,7 @@ class Timer:
             * layout.context
         )
         self.core_bytes = [
-            c.bytes_per_token * cache_copies(c, layout, chip, engine) / (self.narrow * layout.context)
+            c.bytes_per_entry * cache_copies(c, layout, chip, engine) / (self.narrow * layout.context)
             for c in book.caches
         ]
         self.caches = book.caches
@@ -167,14 +167,14 @@ class Timer:
         """Bytes of one sequence's cache that each of its chips reads in a step, over all layers."""
         read = 0.0
         for cache, size in zip(self.caches, self.core_bytes, strict=True):
-            read += size * cache.tokens(context)
+            read += size * cache.entries_read(context)
         return read
 
     def decode(self, sequences: int, context: int, new_tokens: int, placement: Placement) -> Pass:
         """One step of `sequences` in each attention group, at `context`, `new_tokens` positions each."""
         kv, pairs = self.kv_read(context), 0.0
         for cache in self.caches:
-            pairs += cache.decode_flops * cache.tokens(context)
+            pairs += cache.decode_flops * cache.core_entries(context)
         positions = sequences * new_tokens
         return self.time(positions, positions * self.layout.attention_data, positions, sequences,
                          pairs * positions, kv * sequences, placement)  # fmt: skip

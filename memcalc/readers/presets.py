@@ -15,7 +15,7 @@ from typing import Any, Literal
 from memcalc.chip import Chip, Hardwired, LayerFloor, Links, Power, System, Tier
 from memcalc.engine import Constants, Engine, Family, resolve
 from memcalc.errors import UsageError, did_you_mean
-from memcalc.model import FeedForward, GroupedAttention, LatentAttention, Layers, Model, Source
+from memcalc.model import MIXERS, FeedForward, Indexer, Layers, Model, Source
 from memcalc.workload import Prices
 
 Origin = Literal["preset", "file", "assumed"]
@@ -174,9 +174,13 @@ def build_model(data: Mapping[str, Any], origin: Origin = "preset") -> Model:
 def _layers(groups: list[Mapping[str, Any]]) -> Iterator[Layers]:
     for group in groups:
         attention = dict(group["attention"])
-        kind = LatentAttention if attention["kind"] == "latent" else GroupedAttention
-        feed_forward = FeedForward(**group["feed_forward"])
-        yield Layers(group["count"], kind(**attention), feed_forward, group.get("norms", 2))
+        if "indexer" in attention:
+            attention["indexer"] = Indexer(**attention["indexer"])
+        yield Layers(
+            **_plain(group, "attention", "feed_forward"),
+            attention=MIXERS[attention["kind"]](**attention),
+            feed_forward=FeedForward(**group["feed_forward"]),
+        )
 
 
 def build_chip(data: Mapping[str, Any], origin: Origin = "preset") -> Chip:

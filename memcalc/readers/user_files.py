@@ -26,7 +26,7 @@ from memcalc.chip import TIERS, Chip, System
 from memcalc.engine import FRACTIONS, Constants, Engine
 from memcalc.errors import FileError, UsageError, did_you_mean
 from memcalc.figures import expected_unit, read_figure
-from memcalc.model import Attention, GroupedAttention, LatentAttention, Model
+from memcalc.model import MIXERS, Attention, GroupedAttention, Model
 from memcalc.precision import CLASSES, MATH, format_named, format_names
 from memcalc.readers import presets
 from memcalc.workload import Prices
@@ -56,13 +56,15 @@ _NAMES = ("name", "family", "engine", "aliases", "placeholders")
 _NAME_LENGTH, _TEXT_LENGTH = 80, 1_000
 _LENGTHS = {"title": 120, "maker": 120, "model": _NAME_LENGTH, "status": 120}
 #: Formats of weights may be mixtures of types, those of single tensors may not.
-_WEIGHT_FORMATS, _TENSOR_FORMATS = ("checkpoint", "weights"), ("base_format", "kv_format")
+_WEIGHT_FORMATS, _TENSOR_FORMATS = ("checkpoint", "weights"), ("base_format", "kv_format", "state_format")
 #: Tables whose keys are free in the noun but known by name.
 _KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "memory": TIERS,
     "compute": tuple(MATH),
     "flop_j": tuple(MATH),
     "constants": tuple(f.name for f in fields(Constants)),
+    "checkpoint_formats": CLASSES,
+    "checkpoint_bytes": (*CLASSES, "mtp"),
 }
 #: Tables whose keys are names of families or chips.
 _NAMED_KEYS = ("points", "usd_per_chip_hour")
@@ -100,7 +102,22 @@ _RANGES: Mapping[str, _Range] = {
     "mtp_layers": _SMALL_COUNT_OR_NONE,
     "rope_dim": _COUNT_OR_NONE,
     "shared_width": _COUNT_OR_NONE,
-    "vision_parameters": _COUNT_OR_NONE,
+    **dict.fromkeys(
+        (
+            "vision_parameters",
+            "lookup_parameters",
+            "matrix",
+            "vector",
+            "other_matrix",
+            "other_vector",
+            "ratio",
+            "conv_channels",
+            "conv_kernel",
+            "final_norms",
+            "checkpoint_bytes",
+        ),
+        _COUNT_OR_NONE,
+    ),
     "mtp_parameters": _COUNT_OR_NONE,
     "reserved_bytes_per_chip": _COUNT_OR_NONE,
     "reserved_bytes_per_linked_chip": _COUNT_OR_NONE,
@@ -394,7 +411,7 @@ def _add_type_problem(noun: type, clean: _Table, error: Any, sheet: _Sheet) -> N
     hint, kind = _hint_at(noun, place), error["type"]
     what = _TYPE_PROBLEMS.get(kind) or _one_line(error["msg"])
     if kind == "literal_error":
-        known = ("grouped", "latent") if place[0] == "layers" else get_args(hint)
+        known = tuple(MIXERS) if place[0] == "layers" else get_args(hint)
         what = "must be one of " + ", ".join(known)
     if kind == "int_type" and isinstance(_look_up(sheet.table, place), float):
         what = "must be a whole number, without point or exponent"
@@ -417,7 +434,7 @@ _TYPE_PROBLEMS = {
 
 def _place(location: _Place, clean: _Table) -> _Place | None:
     """Where pydantic's location is in the file; None in the kind of attention that is not meant."""
-    labels = {GroupedAttention.__name__, LatentAttention.__name__}
+    labels = {mixer.__name__ for mixer in MIXERS.values()}
     if len(location) > 3 and location[0] == "layers" and location[3] in labels:
         table = _look_up(clean, location[:3])
         return location[:3] + location[4:] if location[3] == _attention(table).__name__ else None
@@ -449,16 +466,19 @@ def _attention(table: Any) -> type:
     """The kind of attention that a table means, by its word or else by its keys."""
     table = table if isinstance(table, dict) else {}
     word = table.get("kind")
-    latent = word == "latent" or (word != "grouped" and "latent_dim" in table)
-    return LatentAttention if latent else GroupedAttention
+    if isinstance(word, str) and word in MIXERS:
+        return MIXERS[word]
+    return MIXERS["latent"] if "latent_dim" in table else GroupedAttention
 
 
 def _hint_at(hint: Any, place: _Place) -> Any:
     """The declared type at a place, None where there is none."""
     for key in place:
         if hint == Attention:
-            # Both kinds agree on the fields that they share.
-            hint = {**_hints(GroupedAttention), **_hints(LatentAttention)}.get(str(key))
+            # The kinds agree on the fields that they share.
+            hint = {name: one for mixer in MIXERS.values() for name, one in _hints(mixer).items()}.get(
+                str(key)
+            )
         elif is_dataclass(hint):
             hint = _hints(hint).get(str(key))  # type: ignore[arg-type]
         elif get_origin(hint) is Mapping:
@@ -600,6 +620,8 @@ def _range(place: _Place, hint: type) -> _Range:
     name, group = place[-1], place[-2] if len(place) > 1 else ""
     if place[0] == "layers" and name == "count":
         return _Range(1, _MOST_LAYERS)
+    if name == "width" and group == "feed_forward":
+        return _COUNT_OR_NONE  # a layer may have no such part
     found = _RANGES.get(str(group)) or _RANGES.get(str(name))
     return found or (_COUNT if hint is int else _QUANTITY)
 
@@ -615,11 +637,9 @@ def _unit(place: _Place, hint: Any) -> str | None:
 def _clean_text(text: str, place: _Place, sheet: _Sheet) -> str | None:
     """A text whose words are known, as far as they have to be; None where it has been refused."""
     field = next(part for part in reversed(place) if isinstance(part, str))
-    if field in _WEIGHT_FORMATS or field in _TENSOR_FORMATS:
+    if field in _WEIGHT_FORMATS or field in _TENSOR_FORMATS or "checkpoint_formats" in place:
         text = text.lower()
         wrong = _wrong_format(text, mixtures=field in _WEIGHT_FORMATS)
-    elif field == "checkpoint_classes":
-        wrong = None if text in CLASSES else f"is no tensor class; known: {', '.join(CLASSES)}"
     elif field in _NAMES:
         wrong = _wrong_name(text)
         if not wrong and field == "engine" and not presets.find("engines", text):

@@ -199,7 +199,7 @@ def test_step_3_table_2(name: str, row: tuple[float, float, float, float]) -> No
     assert flops["attention"] == pytest.approx(linear, rel=ROUNDING)
     summed = flops["dense"] + flops["shared"] + flops["experts"]
     assert summed == pytest.approx(feed_forward, rel=ROUNDING)
-    counted = sum(cache.decode_flops * cache.tokens(8192) for cache in found.caches)
+    counted = sum(cache.decode_flops * cache.core_entries(8192) for cache in found.caches)
     if found.model.layers[0].attention.kind == "latent":
         # The table reads all 576 elements of the latent for the values too; only 512 are values.
         core *= (576 + 512) / (576 + 576)

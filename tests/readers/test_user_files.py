@@ -326,8 +326,8 @@ BAD_MODELS = [
     ("width = 512", f"width = 512\ncheckpoint = '{'q' * 99}'", "is no format"),
     (
         "width = 512",
-        "width = 512\ncheckpoint_classes = ['expert']",
-        "checkpoint_classes[0] = 'expert': is no tensor",
+        "width = 512\ncheckpoint_formats = {expert = 'fp8'}",
+        "checkpoint_formats.expert = 'fp8': is not known in checkpoint_formats",
     ),
     ("width = 512", "width = 512\nmtp_layers = -1", "mtp_layers = -1: must be at least 0"),
     ("width = 512", "width = 512\ntied_embeddings = 'no'", "tied_embeddings = 'no': must be true or false"),
