@@ -92,7 +92,10 @@ class Engine:
     `combine`: an operator takes the larger of compute and memory time (`max`), or the root of their
     squares (`root-sum-square`), which fits measurements better. With `inherits` a constant that the
     engine does not name has the global value, moved by the chip family; without, it is neutral.
-    `ideal` is the bare roofline: nominal bandwidth, no floors, all of the memory. `points` says on
+    `ideal` is the bare roofline: nominal bandwidth, no floors, all of the memory. KV cache is reserved in
+    pages of `page_tokens` (`latent_page_tokens` for latent attention, None: the same). Of a windowed layer
+    the window and `window_slack_tokens` are reserved, or `window_share` of the context if that is more: 1
+    where an engine treats its layers as if they had no window. `points` says on
     how many measurements the constants rest for each chip family. An engine that `splits` layers over
     chips runs one batch at a time through them. `band` is the factor around a speed that holds 80 % of
     measurements.
@@ -108,7 +111,9 @@ class Engine:
     reserved_bytes_per_chip: int = 0
     reserved_bytes_per_linked_chip: int | None = None
     page_tokens: int = 1
+    latent_page_tokens: int | None = None
     window_slack_tokens: int = 0
+    window_share: float = 0.0
     prefill_chunk_tokens: int = 8192
     splits: Literal["tensors", "layers"] = "tensors"
     prefill_compute_efficiency: float | None = None

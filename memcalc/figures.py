@@ -41,6 +41,7 @@ _BY_ENDING: tuple[tuple[str, Callable[[str, str], Any], str], ...] = (
     ("_tokens", _tokens, "tokens, like 8192 or 128k"),
     ("usable", parse_fraction, "a share, like 0.9 or 90%"),
     ("usable_memory", parse_fraction, "a share, like 0.9 or 90%"),
+    ("window_share", parse_fraction, "a share, like 0.9 or 90%"),
     ("_chips", parse_count, "chips, like 8"),
     ("_s", parse_seconds, "seconds, like 8us"),
     ("_w", parse_watts, "watts, like 700W"),
@@ -54,7 +55,7 @@ _TABLES: Mapping[str, tuple[Callable[[str, str], Any], str]] = {
 _GROUPS = ("layer_floor", "hardwired")
 #: Ends of names of figures that cannot be zero, and of shares that lie between zero and one.
 _ABOVE_ZERO = ("_bytes_per_s", "capacity_bytes", "page_tokens", "chunk_tokens", "_chips", "least_tile_tokens")
-_SHARES = ("_efficiency", "usable", "usable_memory", "tier_overlap")
+_SHARES = ("_efficiency", "usable", "usable_memory", "tier_overlap", "window_share")
 _TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -170,7 +171,7 @@ def _refuse_absurd(path: str, value: float) -> None:
         raise UsageError(f"--set {path}: {value:g} is out of range", f"write {expected_unit(path)}")
     if value <= 0 and (name.endswith(_ABOVE_ZERO) or table.endswith("compute")):
         raise UsageError(f"--set {path}: {value:g} must be above 0", f"write {expected_unit(path)}")
-    if name.endswith(_SHARES) and not (0 if name == "tier_overlap" else 1e-6) <= value <= 1:
+    if name.endswith(_SHARES) and not (0 if name in ("tier_overlap", "window_share") else 1e-6) <= value <= 1:
         raise UsageError(f"--set {path}: {value:g} must lie between 0 and 1", "like 0.9")
     if name.endswith("band") and value < 1:
         raise UsageError(

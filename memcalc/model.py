@@ -31,8 +31,7 @@ class Held(NamedTuple):
 
     `elements` make one entry. An entry stands for `ratio` tokens, at most `window` of them are kept
     (None: all) and at most `reads` of them read (None: all). `stored` is False where another layer
-    keeps what this one reads. A `state` has a single entry in the format `format` (None: the base
-    format), read and written by each token. `shards` chips can divide it without copies. FLOP are per
+    keeps what this one reads. A `state` has a single entry in the format `format` (None: bf16), read and written by each token. `shards` chips can divide it without copies. FLOP are per
     query token and entry read; `expand_flops` are spent per entry where prefill expands it.
     """
 
@@ -368,9 +367,10 @@ class RecurrentMixer:
         A token decays the state, adds a product of two vectors and reads it out: about 6 FLOP an element
         (cost model of linear attention: 4 to 6).
         """
-        state = self.heads * self.key_dim * self.value_dim
-        found = [Held(state, state=True, format=self.state_format, shards=self.heads, decode_flops=6 * state,
-                      prefill_flops=6 * state)]  # fmt: skip
+        found, state = [], self.heads * self.key_dim * self.value_dim
+        if state:
+            found.append(Held(state, state=True, format=self.state_format, shards=self.heads,
+                              decode_flops=6 * state, prefill_flops=6 * state))  # fmt: skip
         conv = self.conv_channels * self.conv_kernel
         if conv:
             found.append(

@@ -5,7 +5,8 @@ byte counts stay integers.
 
 Sources: OCP Microscaling Formats v1.0 (mxfp8, mxfp6, mxfp4: one 8-bit scale for 32 elements); NVIDIA
 NVFP4 (one fp8 scale for 16 elements); DeepSeek-V3 (arXiv:2412.19437, section 3.3: one fp32 scale for
-a 128 x 128 block); GPTQ and AWQ groups of 128 with an fp16 scale; ggml block structures (ggml-common.h).
+a 128 x 128 block); GPTQ and AWQ groups of 128 with an fp16 scale; ggml block structures (ggml-common.h);
+layouts of latent caches as the kernels store them (FlashMLA, vLLM; at `_LAYOUTS`).
 """
 
 from __future__ import annotations
@@ -91,47 +92,84 @@ _FORMATS = {
         _gguf("iq2_s", 82, 256, "k-quant"),
         _gguf("iq2_xs", 74, 256, "k-quant"),
         _gguf("iq2_xxs", 66, 256, "k-quant"),
+        _gguf("iq1_m", 56, 256, "k-quant"),
+        _gguf("iq1_s", 50, 256, "k-quant"),
         # Taalas HC1: "3-bit base with 6-bit parts"; 4.0 GB hold Llama 3.1 8B, so the ratio is an
         # average derived from two totals (derived; see presets/chips/taalas-hc1.toml).
         Format("hc1-3-6", 4_000_000_000, 8_030_261_248, "int8", True, "none"),
+        # Latents alone; the other entries of such a cache stand in `_LAYOUTS`.
+        Format("fp8-ds-mla", 656, 576, "fp8"),
     )
 }
 
-#: Files of llama.cpp mix tensor types. Each entry: the type of most matrices, then the types of
-#: those that get more bits, in all layers or in a part of them. `half` is llama.cpp's rule of more bits
-#: in the first and last eighth and every third layer between, `eighth` the first layers alone
-#: (llama.cpp, src/llama-quant.cpp, grouped attention assumed). `head` also holds for a tied embedding.
+#: Layouts that hold a cache entry otherwise than element by element: by kind of attention, bytes of an entry
+#: by its elements. Latent: 512 values in fp8, four fp32 scales, 64 rotary values in bf16 (deepseek-ai/FlashMLA,
+#: README), and an indexer's key of 128 values in fp8 with one fp32 scale (vLLM, deepseek_v2.py, `Indexer`).
+#: Compressed: 448 values in fp8, 64 in bf16, seven 8-bit scales and a byte to align them, for windows as well
+#: (vLLM, models/deepseek_v4/sparse_mla.py).
+_LAYOUTS: dict[str, dict[str, dict[int, int]]] = {
+    "fp8-ds-mla": {"latent": {576: 656, 128: 132}, "compressed": {512: 584, 1024: 584, 128: 132}}
+}
+
+#: Files of llama.cpp mix tensor types. Each entry: the type of most matrices, then the types of parts that
+#: have another, in all layers or (`-eighth`, ...) in some of them (llama.cpp, src/llama-quant.cpp,
+#: `llama_tensor_get_type`; grouped attention, and for i-quants an importance matrix, assumed). `head` also
+#: holds for a tied embedding.
 _MIXTURES: dict[str, dict[str, str]] = {
     "q2_k": {"base": "q2_k", "value": "q4_k", "down": "q3_k", "output": "q3_k", "head": "q6_k"},
+    "q2_k_s": {"base": "q2_k", "value": "q4_k", "down-eighth": "q4_k", "head": "q6_k"},
     "q3_k_s": {"base": "q3_k", "head": "q6_k"},
-    "q3_k_m": {"base": "q3_k", "value": "q5_k", "down": "q4_k", "output": "q4_k", "head": "q6_k"},
+    "q3_k_m": {
+        "base": "q3_k", "value": "q4_k", "value-two": "q5_k", "down": "q4_k", "down-sixteenth": "q5_k",
+        "output": "q4_k", "head": "q6_k",
+    },
     "q3_k_l": {"base": "q3_k", "value": "q5_k", "down": "q5_k", "output": "q5_k", "head": "q6_k"},
-    "q4_k_s": {"base": "q4_k", "value-eighth": "q5_k", "down-eighth": "q5_k", "head": "q6_k"},
+    "q4_k_s": {"base": "q4_k", "value-four": "q5_k", "down-eighth": "q5_k", "head": "q6_k"},
     "q4_k_m": {"base": "q4_k", "value-half": "q6_k", "down-half": "q6_k", "head": "q6_k"},
     "q5_k_s": {"base": "q5_k", "head": "q6_k"},
     "q5_k_m": {"base": "q5_k", "value-half": "q6_k", "down-half": "q6_k", "head": "q6_k"},
-    "iq3_m": {"base": "iq3_s", "value": "q4_k", "output": "q4_k", "head": "q6_k"},
-}
+    "iq3_xxs": {
+        "base": "iq3_xxs", "value": "q4_k", "query-key": "iq2_s", "output": "iq3_s", "head": "q5_k",
+        "embedding": "iq3_s",
+    },
+    "iq3_xs": {
+        "base": "iq3_s", "value": "q4_k", "query-key": "iq3_xxs", "gate-up-middle": "iq3_xxs", "head": "q6_k",
+    },
+    "iq3_s": {"base": "iq3_s", "value": "q4_k", "head": "q6_k"},
+    "iq3_m": {"base": "iq3_s", "value": "q4_k", "output": "q4_k", "down-eighth": "q4_k", "head": "q6_k"},
+}  # fmt: skip
 _MIXTURES |= {name: {"base": name} for name in ("q8_0", "q6_k")}
-_MIXTURES |= {name: {"base": name, "head": "q6_k"} for name in ("q5_1", "q5_0", "q4_1", "q4_0", "iq3_s")}
-_MIXTURES |= {
-    name: {"base": name, "value": "q5_k", "down-eighth": "q5_k", "head": "q6_k"}
-    for name in ("iq4_nl", "iq4_xs")
-}
-_MIXTURES |= {"iq3_xxs": {"base": "iq3_xxs", "head": "q5_k"}}
-_MIXTURES |= {
-    name: {"base": name, "value": "q4_k", "down-eighth": "q2_k", "head": "q5_k", "embedding": "q2_k"}
-    for name in ("iq2_xxs", "iq2_xs")
-}
+_MIXTURES |= {name: {"base": name, "head": "q6_k"} for name in ("q5_1", "q5_0", "q4_1", "q4_0")}
+_MIXTURES |= {name: {"base": name, "value": "q5_k", "head": "q6_k"} for name in ("iq4_nl", "iq4_xs")}
 _MIXTURES |= {
     name: {
-        "base": base, "value": "q4_k", "down-eighth": "iq3_s", "output": "iq3_s", "head": "q5_k",
-        "embedding": "iq3_s",
+        "base": base, "value": "q4_k", "down-eighth": wide, "output": output, "head": "q5_k",
+        "embedding": wide,
     }
-    for name, base in (("iq2_s", "iq2_xs"), ("iq2_m", "iq2_s"))
+    for name, base, wide, output in (
+        ("iq1_s", "iq1_s", "q2_k", "iq2_xxs"), ("iq1_m", "iq1_m", "q2_k", "iq2_xxs"),
+        ("iq2_xxs", "iq2_xxs", "q2_k", "iq2_xxs"), ("iq2_xs", "iq2_xs", "q2_k", "iq2_xs"),
+        ("iq2_s", "iq2_xs", "iq3_s", "iq3_s"), ("iq2_m", "iq2_s", "iq3_s", "iq3_s"),
+    )
 }  # fmt: skip
-#: The share of the layers that each of these parts means.
-_LAYERS = {"": 1.0, "-half": 0.5, "-eighth": 0.125}
+#: Models of so many layers are "70B" to llama.cpp, whose value projections never have fewer bits than q5_k.
+_DEEP = 80
+
+
+def _some_layers(which: str, depth: int) -> int:
+    """How many of `depth` layers such a word means.
+
+    >>> [_some_layers(which, 80) for which in ("half", "eighth", "middle", "two")]
+    [40, 10, 60, 2]
+    """
+    first, last = depth // 8, 7 * depth // 8
+    if which == "half":  # the first and last eighth and every third layer between
+        return first + depth - last + (last - first) // 3
+    return {
+        "eighth": first, "sixteenth": depth // 16, "middle": last - first,
+        "two": min(2, depth), "four": min(4, depth),
+    }[which]  # fmt: skip
+
 
 #: The classes whose matrices a conversion to a narrow format converts.
 CONVERTED = ("attention", "recurrent", "dense", "shared", "experts")
@@ -159,6 +197,26 @@ def format_named(name: str) -> Format:
         if name.lower() in _MIXTURES:
             hint = "it is a mixture of types for weights; for the KV cache use q8_0 or q4_0"
         raise UsageError(f"unknown precision {name!r}", hint)
+    return found
+
+
+def cache_bytes(name: str, kind: str, elements: int) -> int:
+    """Bytes of a cache entry of `elements` elements in format `name`, for attention of that kind.
+
+    UsageError where the format is a layout that this attention's entries do not fit.
+
+    >>> cache_bytes("bf16", "latent", 576), cache_bytes("fp8-ds-mla", "latent", 576)
+    (1152, 656)
+    """
+    layout = _LAYOUTS.get(name.lower())
+    if layout is None:
+        return format_named(name).bytes_of(elements)
+    found = layout.get(kind, {}).get(elements)
+    if found is None:
+        raise UsageError(
+            f"{name} is a layout of DeepSeek's latent caches: this model's attention keeps no such entries",
+            "for its KV cache use fp8, or leave --kv away",
+        )
     return found
 
 
@@ -197,55 +255,75 @@ def _plain(fmt: Format, vectors: str = "bf16") -> ClassFormat:
 
 
 def weight_formats(
-    name: str, own: str, formats: Mapping[str, str] | None, value_share: float = 0.1
+    name: str, own: str, formats: Mapping[str, str] | None, value_share: float = 0.1, depth: int = 32
 ) -> dict[str, ClassFormat]:
     """How each tensor class is stored when the weights are in format `name`.
 
     `own` is the checkpoint's base format: what a narrow format leaves alone (embeddings, head,
     router, norms, vision) keeps it. `formats` are those of a quantised checkpoint by class, empty or
     None for the usual five in format `name`. `value_share` is the value projection's share of the attention weights
-    (it gets more bits in llama.cpp's mixtures).
+    (it gets more bits in llama.cpp's mixtures), `depth` the number of layers.
 
     >>> weight_formats("fp8", "bf16", None)["head"].main.name
     'bf16'
     """
     name = name.lower()
-    if name in _MIXTURES:
-        return _gguf_formats(_MIXTURES[name], value_share)
+    if name in _MIXTURES and not formats:
+        return _gguf_formats(_MIXTURES[name], value_share, depth)
+    chosen = formats or dict.fromkeys(CONVERTED, name)
+    for wanted in (name, *chosen.values()):
+        if wanted in _LAYOUTS:
+            raise UsageError(
+                f"{wanted} is a layout of the KV cache, not a format of weights", "give it to --kv"
+            )
     fmt = format_named(name)
     if name.startswith("hc1-"):
         return dict.fromkeys(CLASSES, ClassFormat((Share(fmt, 1, 1),), fmt))
     if fmt.bits >= _WIDE_BITS:
-        return dict.fromkeys(CLASSES, _plain(fmt, "fp32" if name == "fp32" else own))
+        return dict.fromkeys(CLASSES, _plain(fmt, name))
     kept = _plain(format_named(own), own)
-    chosen = formats or dict.fromkeys(CONVERTED, name)
     return {c: _plain(format_named(chosen[c]), own) if c in chosen else kept for c in CLASSES}
 
 
-def _gguf_formats(mixture: dict[str, str], value_share: float) -> dict[str, ClassFormat]:
+def _gguf_formats(mixture: dict[str, str], value_share: float, depth: int) -> dict[str, ClassFormat]:
     base = _FORMATS[mixture["base"]]
     f32 = _FORMATS["fp32"]
 
     def shares(part: str, share: float) -> tuple[Share, ...]:
-        for layers, of_them in _LAYERS.items():
-            if part + layers in mixture:
-                more = _FORMATS[mixture[part + layers]]
-                return (Share(more, round(share * of_them * 10_000), 10_000),)
-        return ()
+        """The formats of a part with that share of its class, where they are not the base."""
+        layers = {}
+        for key, name in mixture.items():
+            if key.startswith(part + "-"):
+                layers[name] = _some_layers(key.removeprefix(part + "-"), depth)
+        rest = mixture.get(part, base.name)
+        deep = depth == _DEEP and not base.name.startswith(("iq1", "iq2"))
+        if part == "value" and deep and rest in ("q3_k", "q4_k"):
+            rest = "q5_k"
+        if rest != base.name:
+            layers[rest] = layers.get(rest, 0) + depth - sum(layers.values())
+        return tuple(
+            Share(_FORMATS[name], round(share * count / depth * 10**6), 10**6)
+            for name, count in layers.items()
+        )
 
     first = Share(base, 1, 1)
-    down = (first, *shares("down", 1 / 3))
-    # The output projection is as large as the query's; what the values and half of the rest leave.
-    attention = (first, *shares("value", value_share), *shares("output", 0.5 - value_share))
+    feed_forward = (first, *shares("down", 1 / 3), *shares("gate-up", 2 / 3))
+    # The output projection is as large as the query's, and the key's as the value's.
+    attention = (
+        first,
+        *shares("value", value_share),
+        *shares("output", 0.5 - value_share),
+        *shares("query-key", 0.5),
+    )
     head = _plain(_FORMATS[mixture.get("head", base.name)], "fp32")
     embedding = _plain(_FORMATS[mixture.get("embedding", base.name)], "fp32")
     return {
         "embedding": embedding,
         "attention": ClassFormat(attention, f32),
         "recurrent": ClassFormat((first,), f32),
-        "dense": ClassFormat(down, f32),
-        "shared": ClassFormat(down, f32),
-        "experts": ClassFormat(down, f32),
+        "dense": ClassFormat(feed_forward, f32),
+        "shared": ClassFormat(feed_forward, f32),
+        "experts": ClassFormat(feed_forward, f32),
         "router": _plain(f32, "fp32"),
         "head": head,
         "vision": _plain(_FORMATS["fp16"], "fp32"),

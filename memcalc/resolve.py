@@ -14,7 +14,7 @@ from memcalc.chip import Chip, System
 from memcalc.core.layout import Given, refuse_impossible
 from memcalc.core.search import Request, sized
 from memcalc.engine import Constants, Engine
-from memcalc.errors import FileError, UsageError, did_you_mean
+from memcalc.errors import UsageError, did_you_mean
 from memcalc.figures import set_figure
 from memcalc.model import Model
 from memcalc.precision import MATH, format_named, weight_formats
@@ -29,9 +29,8 @@ Value = TypeVar("Value")
 DEFAULT_PRICES = "owning-neocloud-2026"
 #: Chips to suggest where a request does not fit, by rising memory.
 LARGER_CHIPS = ("h100-sxm", "h200-sxm", "b200", "mi300x", "b300", "mi355x")
-#: Endings that make a word a file; files of the weights themselves are not read yet.
+#: Endings that make a word a file.
 FILE_ENDINGS = (".toml", ".json", ".safetensors", ".gguf")
-UNREAD_ENDINGS = (".json", ".safetensors", ".gguf")
 
 
 class _Common(TypedDict, total=False):
@@ -91,6 +90,7 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
     model = model_word if isinstance(model_word, Model) else find_model(model_word)
     system, auto = _system(options, default_chips)
     notes = [model.assumption] if model.assumption else []
+    notes += model.notes
     engine = find_engine(options.get("engine") or system.chip.engine)
     system, engine, constants, changed = _set(system, engine, options.get("set") or {})
     if changed:
@@ -143,16 +143,20 @@ def is_file(word: str) -> bool:
 
 
 def find_model(word: str) -> Model:
-    """A model by preset name, size or TOML file."""
+    """A model by preset name, size, a file or folder of its own, or `org/name` on the Hub."""
     if is_file(word):
-        if word.lower().endswith(UNREAD_ENDINGS) or os.path.isdir(word):
-            raise FileError(
-                f"{word}: files of this kind are not read yet",
-                "give a preset name, a size like 70b, or a model TOML file",
-            )
-        from memcalc.readers.user_files import read_model
+        if word.lower().endswith(".toml") and not os.path.isdir(word):
+            from memcalc.readers.user_files import read_model
 
-        return read_model(word)
+            return read_model(word)
+        from memcalc.readers import model_files
+
+        if not os.path.lexists(word):
+            from memcalc.readers.hub import is_hub_name
+
+            if is_hub_name(word):
+                return model_files.read_hub_model(word)
+        return model_files.read_model_files(word)
     if presets.find("models", word):
         return presets.load_model(word)
     from memcalc.sizes import is_size, typical_model

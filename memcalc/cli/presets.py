@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from memcalc.errors import UsageError, did_you_mean
+from memcalc.model import Model
 from memcalc.readers import presets as built_in
 
 HELP = """The chips, systems, models, engines and price scenarios that come with memcalc.
@@ -14,7 +15,8 @@ HELP = """The chips, systems, models, engines and price scenarios that come with
 \b
   memcalc presets list chips
   memcalc presets show chip h100-sxm
-  memcalc presets check my-chip.toml"""
+  memcalc presets check my-chip.toml
+  memcalc presets import config.json -o my-model.toml"""
 
 _KIND = typer.Argument(help="chips, systems, models, engines or prices (singular too).", show_default=False)
 _JSON = typer.Option("--json", help="JSON.", show_default=False)
@@ -75,4 +77,55 @@ def check(
     )
 
 
-SUBCOMMANDS: dict[str, Any] = {"list": list_, "show": show, "check": check}
+def import_(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A config.json, a folder with one, a .safetensors file, its index, a .gguf, or org/name.",
+            show_default=False,
+        ),
+    ],
+    *,
+    file: Annotated[
+        str,
+        typer.Option("-o", metavar="FILE", help="Where to write it ('-': the screen).", show_default=False),
+    ] = "-",
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The name that it gets; else that of the file.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a model preset from the files of a model; it reads back to the same model."""
+    from memcalc.readers.preset_files import model_toml
+    from memcalc.render.export import write_file
+    from memcalc.render.presets import print_text
+
+    if not file:
+        raise UsageError("-o is empty", "give a file name, or '-' for the screen")
+    text = model_toml(find_named(model, name))
+    if file == "-":
+        print_text(text)
+        return
+    write_file(file, text)
+    print_text(f"{file}: written; use it as 'memcalc fit {file} --chip CHIP'\n")
+
+
+def find_named(word: str, name: str | None) -> Model:
+    """The model that a word means, under a name of the user's."""
+    from dataclasses import replace
+
+    from memcalc.readers.model_files import model_name
+    from memcalc.resolve import find_model
+
+    found = find_model(word)
+    if name is None:
+        return found
+    if name != model_name(name):
+        raise UsageError(
+            f"--name {name!r}: a name is of a-z, 0-9, '.', '_' and '-'", f"like {model_name(name)!r}"
+        )
+    return replace(found, name=name)
+
+
+SUBCOMMANDS: dict[str, Any] = {"list": list_, "show": show, "check": check, "import": import_}

@@ -6,10 +6,11 @@ width, S context length, E experts, k experts per token, M tokens in a pass.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 from memcalc.model import Model
-from memcalc.precision import CLASSES, ClassFormat, Format, format_named, weight_formats
+from memcalc.precision import CLASSES, ClassFormat, Format, cache_bytes, format_named, weight_formats
 from memcalc.workload import Precision
 
 
@@ -54,15 +55,22 @@ class Cache(NamedTuple):
     prefill_flops: int = 0
     expand_flops: int = 0
 
-    def entries(self, context: int, slack: int = 0, page: int = 1) -> int:
-        """Entries kept of a context; an engine keeps `slack` tokens more of a window, in whole pages of tokens.
+    def entries(self, context: int, slack: int = 0, page: int = 1, share: float = 0.0) -> int:
+        """Entries kept of a context, and those that an engine reserves.
+
+        It reserves whole pages of `page` tokens, and for a window `slack` tokens more than it has, or `share`
+        of the context if that is more.
 
         >>> Cache(1024, window=128).entries(1000, page=16), Cache(1024, ratio=4).entries(1000)
         (128, 250)
+        >>> Cache(1024, window=128).entries(1000, slack=16, page=16, share=0.8)
+        800
         """
         if self.state:
             return 1
-        tokens = context if self.window is None else min(context, self.window + slack)
+        tokens = context
+        if self.window is not None:
+            tokens = min(context, max(self.window + slack, ceil(context * share)))
         return -(-tokens // page) * page // self.ratio
 
     def entries_read(self, context: int) -> int:
@@ -131,6 +139,24 @@ class Ledger(NamedTuple):
         """
         return sum(c.bytes_per_entry * c.entries(context) for c in self.caches if c.stored and not c.state)
 
+    def uncompressed_bytes_per_token(self, kv: str) -> int | None:
+        """Bytes that a token would add if latent layers kept keys and values of every head; None without such layers.
+
+        A layout of latents stands for the format of its elements.
+
+        >>> from memcalc.readers.presets import load_model
+        >>> ledger(load_model("deepseek-v3"), Precision()).uncompressed_bytes_per_token("bf16")
+        4997120
+        """
+        form = format_named(kv)
+        form = form if form.size_elements == 1 else format_named(form.element)
+        sizes = [
+            group.count * form.bytes_of(group.attention.expanded_elements)
+            for group in self.model.layers
+            if group.attention.kind == "latent"
+        ]
+        return sum(sizes) if sizes else None
+
     @property
     def state_bytes_per_sequence(self) -> int:
         """Bytes of one sequence's recurrent and convolution state, whatever the context [B]."""
@@ -157,7 +183,7 @@ def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
     same = precision.weights == model.checkpoint
     value_share = max(group.attention.value_share for group in model.layers)
     own = model.checkpoint_formats if same else None
-    formats = weight_formats(precision.weights, model.base_format, own, value_share)
+    formats = weight_formats(precision.weights, model.base_format, own, value_share, model.depth)
     elements = model.elements()
     known = model.checkpoint_bytes if same else {}
     stored = {c: formats[c].bytes_of(elements[c].matrix, elements[c].vector) for c in CLASSES}
@@ -167,11 +193,10 @@ def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
         # One table serves both ends, in the format of the head (llama.cpp gives it more bits).
         table = formats["head"] if formats["head"].main.weight_only else formats["embedding"]
         stored["embedding"] = table.bytes_of(elements["embedding"].matrix, 0)
-    kv = format_named(precision.kv)
     drafting = formats["experts" if elements["experts"].total else "dense"]
     mtp_bytes = known.get("mtp", drafting.bytes_of(model.mtp_parameters, 0)) if mtp else 0
     operators = _operators(model, formats, stored)
-    return Ledger(model, operators, _caches(model, kv), stored, formats, mtp_bytes)
+    return Ledger(model, operators, _caches(model, precision.kv), stored, formats, mtp_bytes)
 
 
 def _operators(model: Model, formats: dict[str, ClassFormat], stored: dict[str, int]) -> tuple[Operator, ...]:
@@ -203,15 +228,18 @@ def _operators(model: Model, formats: dict[str, ClassFormat], stored: dict[str, 
     return tuple(found)
 
 
-def _caches(model: Model, kv: Format) -> tuple[Cache, ...]:
+def _caches(model: Model, kv: str) -> tuple[Cache, ...]:
     # Layers that keep and read alike are one row.
     rows: dict[tuple[object, ...], list[int]] = {}
     for group in model.layers:
         for held in group.attention.held():
-            form = format_named(held.format or model.base_format) if held.state else kv
+            if held.state:
+                size = format_named(held.format or "bf16").bytes_of(held.elements)
+            else:
+                size = cache_bytes(kv, group.attention.kind, held.elements)
             key = (held.window, held.ratio, held.reads, held.stored, held.state, held.shards)
             row = rows.setdefault(key, [0, 0, 0, 0])
-            row[0] += group.count * form.bytes_of(held.elements)
+            row[0] += group.count * size
             row[1] += group.count * held.decode_flops
             row[2] += group.count * held.prefill_flops
             row[3] += group.count * held.expand_flops

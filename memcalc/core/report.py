@@ -14,12 +14,17 @@ SCHEMA_VERSION = 1
 
 @noun
 class ModelFacts:
-    """The model: parameters without MTP layers, and those that one token uses."""
+    """The model: parameters without MTP layers, those that one token uses, and all by tensor class.
+
+    `active_parameters_without_embedding` leaves out tables that are only looked up.
+    """
 
     name: str
     source: str
     parameters: int
     active_parameters: int
+    active_parameters_without_embedding: int
+    parameters_by_class: Mapping[str, int]
     vision_parameters: int
     mtp_parameters: int
     layers: int
@@ -92,13 +97,20 @@ class PlacementRow:
 
 @noun
 class KvCache:
-    """The KV cache as the model needs it, and as the engine reserves it; `replication` is copies."""
+    """The KV cache as the model needs it, and as the engine reserves it; `replication` is copies.
+
+    `uncompressed_bytes_per_token` is what latent layers would add if they kept keys and values of every
+    head; None for other attention. Pages have `page_tokens`; `reserved_because` says why more is reserved.
+    """
 
     bytes_per_token: int
     bytes_per_sequence: int
     state_bytes_per_sequence: int
     engine_reserved_bytes_per_sequence: int
     replication: float
+    uncompressed_bytes_per_token: int | None = None
+    page_tokens: int = 1
+    reserved_because: tuple[str, ...] = ()
 
 
 @noun

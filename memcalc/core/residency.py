@@ -38,8 +38,8 @@ class Residency:
     On a spatial chip all is pooled: layers, and the caches that belong to them, are spread evenly.
     """
 
-    __slots__ = ("_caches", "_chunk", "_groups", "_page", "_row", "_slack", "_token", "chips", "fixed",
-                 "layout", "parts", "reserved", "resident")  # fmt: skip
+    __slots__ = ("_caches", "_chunk", "_groups", "_row", "_share", "_slack", "_token", "chips", "fixed",
+                 "layout", "page_tokens", "parts", "reserved", "resident")  # fmt: skip
 
     def __init__(self, book: Ledger, layout: Layout, chip: Chip, engine: Engine) -> None:
         model, stored = book.model, book.weight_bytes
@@ -80,7 +80,10 @@ class Residency:
             }
         linked = engine.reserved_bytes_per_linked_chip
         self.reserved = linked if linked and self.chips > layout.data else engine.reserved_bytes_per_chip
-        self._page, self._slack = engine.page_tokens, engine.window_slack_tokens
+        self.page_tokens = engine.page_tokens
+        if engine.latent_page_tokens and any(g.attention.kind == "latent" for g in model.layers):
+            self.page_tokens = engine.latent_page_tokens
+        self._slack, self._share = engine.window_slack_tokens, engine.window_share
         self._groups = layout.data * groups
         self._caches = [
             (c, c.bytes_per_entry * cache_copies(c, layout, chip, engine), share)
@@ -106,24 +109,42 @@ class Residency:
 
     def paged_kv(self, context: int) -> int:
         """Bytes of caches that the engine reserves for one sequence over all layers, without copies."""
-        page, slack = self._page, self._slack
+        page, slack, share = self.page_tokens, self._slack, self._share
         return sum(
-            c.entries(context, slack, page) * c.bytes_per_entry for c, _, _ in self._caches if not c.state
+            c.entries(context, slack, page, share) * c.bytes_per_entry
+            for c, _, _ in self._caches
+            if not c.state
         )
+
+    def reserved_because(self, context: int) -> tuple[str, ...]:
+        """Why more is reserved for a sequence than it needs, in words; nothing where no more is."""
+        found, kept = [], [c for c, _, _ in self._caches if not c.state]
+        windows = [c.window for c in kept if c.window is not None and c.window < context]
+        if windows and context * self._share > min(windows) + self._slack:
+            found.append(f"windowed layers for {self._share:.0%} of the context")
+        elif windows and self._slack:
+            found.append(f"windows with {self._slack:,} tokens more")
+        reserve = self._slack, self.page_tokens, self._share
+        if any(c.entries(context, *reserve) > c.entries(context, self._slack, 1, self._share) for c in kept):
+            found.append(f"pages of {self.page_tokens:,} tokens")
+        copies = max((size / c.bytes_per_entry for c, size, _ in self._caches if not c.state), default=1.0)
+        if copies > 1.0:
+            found.append(f"{copies:g} copies over {self.layout.tensor} chips")
+        return tuple(found)
 
     def kv(self, batch: int, context: int) -> float:
         """Bytes of caches and states on the fullest chip, copies and paging included."""
-        total, page, slack = 0.0, self._page, self._slack
+        total, page, slack, least = 0.0, self.page_tokens, self._slack, self._share
         for cache, size, share in self._caches:
-            total += cache.entries(context, slack, page) * size * share
+            total += cache.entries(context, slack, page, least) * size * share
         return self.sequences(batch) * total
 
     def resident_kv(self, batch: int, context: int, *, state: bool = False) -> int:
         """Bytes of all caches (or states) over the system, copies and paging included."""
-        total, page, slack = 0.0, self._page, self._slack
+        total, page, slack, least = 0.0, self.page_tokens, self._slack, self._share
         for cache, size, _ in self._caches:
             if cache.state == state:
-                total += cache.entries(context, slack, page) * size
+                total += cache.entries(context, slack, page, least) * size
         return round(batch * total)
 
     def activations(self, batch: int, context: int) -> float:

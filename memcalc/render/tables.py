@@ -190,6 +190,14 @@ def _closing(report: Report) -> Table:
         table.add_row("  limits", words.limits(report))
     if report.why:
         table.add_row("  why there", report.why)
+    cache = report.kv_cache
+    if cache.reserved_because:
+        held = round(cache.engine_reserved_bytes_per_sequence * cache.replication)
+        table.add_row(
+            "  KV cache",
+            f"{report.engine} reserves {format_bytes(held)} a sequence for {format_bytes(cache.bytes_per_sequence)}: "
+            + ", ".join(cache.reserved_because),
+        )
     for change in report.degrades_at:
         table.add_row("  degrades", f"at {change.what} {change.value:,}: {change.verdict}")
     top = [s for s in report.sensitivity if abs(s.tokens_per_s_per_user) >= 0.005][:4]

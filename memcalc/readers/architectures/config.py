@@ -169,7 +169,11 @@ def alike(layers: Iterable[Layers]) -> tuple[Layers, ...]:
 
 
 def model_of(config: Config, layers: Iterable[Layers], *, tied: bool = False, **more: Any) -> Model:
-    """A model with the facts that nearly every config states alike; `tied` is the default of its class."""
+    """A model with the facts that nearly every config states alike; `tied` is the default of its class.
+
+    The layers stay in their order, which the formats of quantised checkpoints refer to; the reader
+    groups those that are alike when it has seen them.
+    """
     limit = config.maybe(
         "max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx"
     )
@@ -181,7 +185,7 @@ def model_of(config: Config, layers: Iterable[Layers], *, tied: bool = False, **
         "tied_embeddings": config.flag("tie_word_embeddings", default=tied),
         "origin": "file",
     }
-    return Model(layers=alike(layers), **(facts | more))
+    return Model(layers=tuple(layers), **(facts | more))
 
 
 #: The rules of one architecture: from its config to the model.

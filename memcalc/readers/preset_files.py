@@ -1,0 +1,69 @@
+"""Models written as the TOML that `memcalc.readers.user_files` reads back to the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+import tomli_w
+
+from memcalc.model import Model
+
+#: What a reader decides anew, and what says nothing where it is a default.
+_NOT_WRITTEN = ("origin",)
+
+
+def model_toml(model: Model) -> str:
+    """The TOML preset of a model: what differs from the defaults, layers last.
+
+    >>> from memcalc.readers.presets import load_model
+    >>> print(model_toml(load_model("smollm-1.7b")).splitlines()[0])
+    name = "smollm-1.7b"
+    """
+    table = _table(model)
+    layers = table.pop("layers")
+    sources = table.pop("sources", {})
+    text = tomli_w.dumps(table, multiline_strings=False)
+    for group in layers:
+        text += "\n[[layers]]\n"
+        for key, value in group.items():
+            text += f"{key} = {_inline(value)}\n"
+    if sources:
+        text += "\n[sources]\n"
+        text += "".join(f"{_quoted(figure)} = {_inline(source)}\n" for figure, source in sources.items())
+    return text
+
+
+def _table(noun: Any) -> dict[str, Any]:
+    """The fields of a noun that differ from their defaults; `kind` of a mixer always."""
+    found = {}
+    for entry in fields(noun):
+        value = getattr(noun, entry.name)
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        plain = entry.name == "kind" or value != default
+        if plain and value is not None and entry.name not in _NOT_WRITTEN:
+            found[entry.name] = _value(value)
+    return found
+
+
+def _value(value: Any) -> Any:
+    if is_dataclass(value):
+        return _table(value)
+    if isinstance(value, Mapping):
+        return {key: _value(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_value(entry) for entry in value]
+    return value
+
+
+def _inline(value: Any) -> str:
+    """A value on one line, tables too: a layer reads best as one."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_quoted(key)} = {_inline(entry)}" for key, entry in value.items()) + " }"
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")
+
+
+def _quoted(key: str) -> str:
+    """A key as TOML wants it: bare, or quoted where it has dots."""
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else f'"{key}"'
