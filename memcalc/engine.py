@@ -94,8 +94,8 @@ class Engine:
     engine does not name has the global value, moved by the chip family; without, it is neutral.
     `ideal` is the bare roofline: nominal bandwidth, no floors, all of the memory. KV cache is reserved in
     pages of `page_tokens` (`latent_page_tokens` for latent attention, None: the same). Of a windowed layer
-    the window and `window_slack_tokens` are reserved, or `window_share` of the context if that is more: 1
-    where an engine treats its layers as if they had no window. `points` says on
+    the window and `window_slack_tokens` are reserved, or `window_share` of the context if that is more and
+    other layers keep all of it: 1 where an engine treats its layers as if they had no window. `points` says on
     how many measurements the constants rest for each chip family. An engine that `splits` layers over
     chips runs one batch at a time through them. `band` is the factor around a speed that holds 80 % of
     measurements.

@@ -268,21 +268,23 @@ def weight_formats(
     'bf16'
     """
     name = name.lower()
-    if name in _MIXTURES and not formats:
-        return _gguf_formats(_MIXTURES[name], value_share, depth)
-    chosen = formats or dict.fromkeys(CONVERTED, name)
-    for wanted in (name, *chosen.values()):
+    for wanted in (name, *(formats or {}).values()):
         if wanted in _LAYOUTS:
             raise UsageError(
                 f"{wanted} is a layout of the KV cache, not a format of weights", "give it to --kv"
             )
+    kept = _plain(format_named(own), own)
+    if formats:
+        return {c: _plain(format_named(formats[c]), own) if c in formats else kept for c in CLASSES}
+    if name in _MIXTURES:
+        return _gguf_formats(_MIXTURES[name], value_share, depth)
     fmt = format_named(name)
     if name.startswith("hc1-"):
         return dict.fromkeys(CLASSES, ClassFormat((Share(fmt, 1, 1),), fmt))
     if fmt.bits >= _WIDE_BITS:
         return dict.fromkeys(CLASSES, _plain(fmt, name))
-    kept = _plain(format_named(own), own)
-    return {c: _plain(format_named(chosen[c]), own) if c in chosen else kept for c in CLASSES}
+    converted = _plain(fmt, own)
+    return {c: converted if c in CONVERTED else kept for c in CLASSES}
 
 
 def _gguf_formats(mixture: dict[str, str], value_share: float, depth: int) -> dict[str, ClassFormat]:

@@ -83,7 +83,11 @@ class Residency:
         self.page_tokens = engine.page_tokens
         if engine.latent_page_tokens and any(g.attention.kind == "latent" for g in model.layers):
             self.page_tokens = engine.latent_page_tokens
-        self._slack, self._share = engine.window_slack_tokens, engine.window_share
+        self._slack = engine.window_slack_tokens
+        # A pool of windows is tied to the context only beside layers that keep all of it.
+        kinds = [(g.attention.kind, getattr(g.attention, "window", None)) for g in model.layers]
+        whole = any(kind in ("grouped", "latent") and window is None for kind, window in kinds)
+        self._share = engine.window_share if whole else 0.0
         self._groups = layout.data * groups
         self._caches = [
             (c, c.bytes_per_entry * cache_copies(c, layout, chip, engine), share)

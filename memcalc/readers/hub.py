@@ -126,7 +126,11 @@ def _library(name: str) -> Iterator[_Library]:
                 hf_hub_url,
                 try_to_load_from_cache,
             )
-            from huggingface_hub.utils import build_hf_headers, get_session, logging  # noqa: PLC0415
+            from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415
+                build_hf_headers,
+                get_session,
+                logging,
+            )
         except ImportError:
             hint = f"pip install 'memcalc[hub]', {_FOLDER_HINT}"
             raise FileError(f"{name} needs the extra 'hub'", hint) from None
@@ -135,7 +139,7 @@ def _library(name: str) -> Iterator[_Library]:
             raise FileError(what, f"pip install --upgrade 'memcalc[hub]', {_FOLDER_HINT}")
         telemetry, verbosity = constants.HF_HUB_DISABLE_TELEMETRY, logging.get_verbosity()
         constants.HF_HUB_DISABLE_TELEMETRY = True
-        logging.set_verbosity(logging.CRITICAL)
+        logging.set_verbosity(50)  # critical errors alone
         try:
             yield _Library(
                 endpoint=constants.ENDPOINT,
@@ -352,8 +356,7 @@ class _Repository:
         until = time.monotonic() + REQUEST_SECONDS
         try:
             headers = self.library.headers()
-            if not headers.get("authorization", "").isprintable() or not _ascii(headers.values()):
-                raise FileError(f"{self.name}: the token for {self.hub} has characters that no token has")
+            _refuse_token(self.name, headers.get("authorization", ""))
             # A few bytes of compressed data can become gigabytes.
             headers["accept-encoding"] = "identity"
             if not whole:
@@ -470,11 +473,11 @@ class _Repository:
     def _refusal(self, error: _RefusedError) -> FileError:
         """What it means that the Hub does not give the config."""
         name, hub = self.name, self.hub
-        with_token = (
+        terms = (
             "accept its terms on its page with the account of the token, and check what the token may read"
         )
         if error.code == "GatedRepo":
-            hint = with_token if error.token else "accept its terms on its page, then set HF_TOKEN"
+            hint = terms if error.token else "accept its terms on its page, then set HF_TOKEN"
             return FileError(f"{name}: is gated on {hub}", hint)
         if error.status == 401 and not error.token:
             what = f"{name}: {hub} shows no such model to those without a token"
@@ -483,7 +486,7 @@ class _Repository:
             what = f"{name}: {hub} does not take the token, or has no such model for it"
             return FileError(what, "check the spelling, and HF_TOKEN or the stored token")
         if error.status == 403:
-            hint = with_token if error.token else "set HF_TOKEN, and accept its terms on its page"
+            hint = terms if error.token else "set HF_TOKEN, and accept its terms on its page"
             return FileError(f"{name}: {hub} gives no access to it", hint)
         if error.status != 404:
             return FileError(f"{name}: {hub} answers {error.status}", f"check HF_ENDPOINT, {_FOLDER_HINT}")
@@ -571,5 +574,7 @@ def _origin(url: str) -> tuple[str, str, int] | None:
     return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
-def _ascii(words: Any) -> bool:
-    return all(word.isascii() for word in words)
+def _refuse_token(name: str, word: str) -> None:
+    """FileError for a token that no request can carry."""
+    if not (word.isascii() and word.isprintable()):
+        raise FileError(f"{name}: the token has characters that no token has", "check HF_TOKEN")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from memcalc.errors import FileError, did_you_mean
-from memcalc.model import Model
+from memcalc.model import GroupedAttention, Layers, Model, Source
 from memcalc.precision import CLASSES, weight_formats
 from memcalc.readers import architectures
 from memcalc.readers.architectures.config import Config, alike
@@ -166,8 +166,21 @@ def model_from(table: Mapping[str, Any], file: str, name: str, quantization: Any
     if rules is None:
         raise _not_known(file, kind, architecture, text)
     model = replace(rules(config), name=name)
+    named = architecture or kind
+    source = Source("vendor", f"config.json of {name} ({named})" if named.isprintable() else f"config.json of {name}")
     model = _as_stored(model, config, text or {}, quantization)
-    return replace(model, layers=alike(model.layers))
+    return replace(model, layers=alike(_in_effect(model)), sources={"layers": source})
+
+
+def _in_effect(model: Model) -> Iterator[Layers]:
+    """The layers; a window that no context of the model outgrows is none (Phi-3 states such)."""
+    limit = model.context_limit_tokens
+    for group in model.layers:
+        window = getattr(group.attention, "window", None)
+        if limit and window and window >= limit and isinstance(group.attention, GroupedAttention):
+            yield replace(group, attention=replace(group.attention, window=None))
+        else:
+            yield group
 
 
 def _as_stored(model: Model, config: Config, text: Mapping[str, Any], quantization: Any) -> Model:

@@ -64,6 +64,11 @@ def test_an_engine_that_reserves_windows_whole_takes_all_layers_alike() -> None:
     assert held("gemma-3-27b", whole).paged_kv(32_768) == 2 * GEMMA * (WINDOWED + FULL) * 32_768
 
 
+def test_windows_alone_are_not_tied_to_the_context() -> None:
+    # SGLang, `set_num_tokens_hybrid_swa`: a model of windowed layers has one pool.
+    assert held("mistral-7b-v0.1", "sglang").paged_kv(32_768) == 32 * 4096 * 4096
+
+
 def test_windows_longer_than_the_context_change_nothing() -> None:
     assert held("gemma-3-27b", "sglang").paged_kv(512) == held("gemma-3-27b", "ideal").paged_kv(512)
 

@@ -74,6 +74,18 @@ GLM4_MOE = {
     "moe_intermediate_size": 1408, "num_experts_per_tok": 8, "n_shared_experts": 1,
     "n_routed_experts": 128, "first_k_dense_replace": 1,
 }  # fmt: skip
+SARVAM_MOE = {
+    "vocab_size": 262144, "hidden_size": 4096, "intermediate_size": 8192, "num_hidden_layers": 19,
+    "num_attention_heads": 64, "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 131072,
+    "moe_intermediate_size": 1024, "num_experts_per_tok": 6, "n_shared_experts": 1,
+    "n_routed_experts": 128, "first_k_dense_replace": 1, "use_qk_norm": True,
+}  # fmt: skip
+HY_V3 = {
+    "vocab_size": 120832, "hidden_size": 4096, "intermediate_size": 13312, "num_hidden_layers": 80,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
+    "max_position_embeddings": 131072, "moe_intermediate_size": 1536, "num_experts_per_tok": 8,
+    "num_shared_experts": 1, "num_experts": 192, "first_k_dense_replace": 1,
+}  # fmt: skip
 SOLAR_OPEN = {
     "vocab_size": 196608, "hidden_size": 4096, "num_hidden_layers": 48, "num_attention_heads": 64,
     "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072,
@@ -156,7 +168,7 @@ def mixture(
 
 
 def sparse_layers(config: Config, depth: int) -> list[bool]:
-    """Which layers have experts: a list of words or flags, else the first k are dense and every n-th is sparse."""
+    """Which layers have experts: by a list, else every n-th but for the first k."""
     words = config.words("mlp_layer_types", depth)
     if words is not None:
         known = {"dense": False, "sparse": True}
@@ -240,9 +252,9 @@ def _dense(config: Config, **more: Any) -> FeedForward:
     return FeedForward(config.count("intermediate_size"), **more)
 
 
-def _shared_width(config: Config, name: str) -> int:
+def _shared_width(config: Config, *names: str) -> int:
     """The width of all shared experts together; null or 0 is none."""
-    return config.count("moe_intermediate_size") * (config.maybe(name, least=0) or 0)
+    return config.count("moe_intermediate_size") * (config.maybe(*names, least=0) or 0)
 
 
 def mixtral(config: Config) -> Model:
@@ -290,6 +302,18 @@ def _olmo(config: Config) -> Model:
 def granitemoe(config: Config) -> Model:
     """GraniteMoeForCausalLM, and GraniteMoeSharedForCausalLM with a shared part beside the experts."""
     config = config.with_defaults(GRANITEMOE)
+    depth = config.layers()
+    return _granite(config, [None] * depth)
+
+
+def granitemoe_swa(config: Config) -> Model:
+    """GraniteMoeSWAForCausalLM: the same with sinks, and three windows after each full layer."""
+    config = config.with_defaults(GRANITEMOE | {"sliding_window": 128})
+    size = window(config)
+    return _granite(config, windows(config, config.layers(), lambda index: index % 4 > 0, size), sinks=True)
+
+
+def _granite(config: Config, found: list[int | None], **more: bool) -> Model:
     bias = config.flag("attention_bias")
     experts = mixture(
         config,
@@ -297,7 +321,8 @@ def granitemoe(config: Config) -> Model:
         width=config.count("intermediate_size"),
         shared_width=config.count("shared_intermediate_size", default=0, least=0),
     )
-    return model_of(config, _alike(config, grouped(config, qkv_bias=bias, output_bias=bias), experts))
+    attentions = [grouped(config, qkv_bias=bias, output_bias=bias, window=size, **more) for size in found]
+    return model_of(config, [Layers(1, attention, experts) for attention in attentions])
 
 
 def _stepped(config: Config, depth: int) -> list[bool]:
@@ -338,7 +363,7 @@ def qwen3_moe(config: Config) -> Model:
 
 
 def gpt_oss(config: Config) -> Model:
-    """GptOssForCausalLM: every other layer with a window, sinks, biases of projections, router and experts."""
+    """GptOssForCausalLM: every other layer with a window; sinks; biases of all parts."""
     config = config.with_defaults(GPT_OSS)
     depth, bias = config.layers(), config.flag("attention_bias")
     attentions = [
@@ -369,7 +394,8 @@ def llama4(config: Config) -> Model:
         for found in windows(config, depth, lambda index: rotary[index] > 0, chunk)
     ]
     step, listed = config.count("interleave_moe_layer_step"), config.counts("moe_layers")
-    sparse = [(index + 1) % step == 0 if listed is None else index in set(listed) for index in range(depth)]
+    chosen = set(range(step - 1, depth, step) if listed is None else listed)
+    sparse = [index in chosen for index in range(depth)]
     width = config.count("intermediate_size")
     experts = mixture(config, LOCAL, width=width, shared_width=width)
     return model_of(
@@ -396,7 +422,7 @@ def dbrx(config: Config) -> Model:
 
 
 def glm4_moe(config: Config) -> Model:
-    """Glm4MoeForCausalLM: biases of queries, keys and values alone, norms of heads where they are asked for."""
+    """Glm4MoeForCausalLM: biases of queries, keys and values alone; norms of heads on demand."""
     config = config.with_defaults(GLM4_MOE)
     attention = grouped(
         config, qkv_bias=config.flag("attention_bias"), query_key_norm=config.flag("use_qk_norm")
@@ -404,14 +430,22 @@ def glm4_moe(config: Config) -> Model:
     return _shared_experts(config, attention, "n_routed_experts", "n_shared_experts")
 
 
-def _shared_experts(config: Config, attention: Attention, routed: str, shared: str) -> Model:
+def sarvam_moe(config: Config) -> Model:
+    """SarvamMoEForCausalLM: GLM-4 MoE with norms of heads, and other names for some of its numbers."""
+    config = config.with_defaults(SARVAM_MOE)
+    bias = config.flag("attention_bias", "use_qkv_bias")
+    attention = grouped(config, qkv_bias=bias, query_key_norm=config.flag("use_qk_norm"))
+    return _shared_experts(config, attention, "n_routed_experts", "n_shared_experts", "num_shared_experts")
+
+
+def _shared_experts(config: Config, attention: Attention, routed: str, *shared: str) -> Model:
     """Dense layers first, then routed experts beside shared ones; MTP layers as the last layer."""
     depth = config.layers()
     experts = mixture(
         config,
         (routed, *LOCAL),
         width=config.count("moe_intermediate_size"),
-        shared_width=_shared_width(config, shared),
+        shared_width=_shared_width(config, *shared),
     )
     layers = stack([attention] * depth, sparse_layers(config, depth), experts, _dense(config))
     return model_of(config, layers, **next_token_layers(config, Layers(1, attention, experts)))
@@ -552,6 +586,19 @@ def exaone_moe(config: Config) -> Model:
     return model_of(config, stack(attentions, sparse_layers(config, depth), experts, _dense(config)))
 
 
+def hy_v3(config: Config) -> Model:
+    """HYV3ForCausalLM: norms of each head, a dense layer first; biases spare the routed experts."""
+    config = config.with_defaults(HY_V3)
+    bias, inner = config.flag("attention_bias"), config.flag("mlp_bias")
+    attention = grouped(config, query_key_norm=True, qkv_bias=bias, output_bias=bias)
+    shared = _shared_width(config, "num_shared_experts")
+    experts = mixture(config, LOCAL[::-1], width=config.count("moe_intermediate_size"), shared_width=shared)
+    vector = (2 * shared + config.count("hidden_size")) * (inner and shared > 0)
+    sparse = Layers(1, attention, experts, other_vector=vector)
+    dense = Layers(1, attention, _dense(config, bias=inner))
+    return model_of(config, [sparse if one else dense for one in sparse_layers(config, config.layers())])
+
+
 def _pattern(config: Config) -> Callable[[int], bool]:
     """Which layers slide by `sliding_window_pattern`: a period, or letters L (local) and G (global)."""
     name = "sliding_window_pattern"
@@ -573,6 +620,8 @@ def mimo_v2_flash(config: Config) -> Model:
     size = window(config)
     if config.given("sliding_window_size"):
         size = config.count("sliding_window_size") + 1
+    if size is None:
+        raise config.error("sliding_window", "is not given, and the heads of layers differ by it")
     sliding = grouped(
         config,
         heads=config.count("swa_num_attention_heads", default=full.heads),
@@ -590,7 +639,7 @@ def mimo_v2_flash(config: Config) -> Model:
         config,
         depth,
         lambda index: flags[index] > 0 if flags else index > 0 and (index + 1) % 6 > 0,
-        size or 1,
+        size,
     )
     experts = mixture(config, ("n_routed_experts", *LOCAL), width=config.count("moe_intermediate_size"))
     attentions = [full if one is None else sliding for one in found]
@@ -598,7 +647,7 @@ def mimo_v2_flash(config: Config) -> Model:
 
 
 def deepseek(config: Config) -> Model:
-    """DeepseekForCausalLM (DeepSeek MoE): fine-grained experts beside shared ones, or dense where none are given."""
+    """DeepseekForCausalLM (DeepSeek MoE): routed and shared experts, or dense where none are given."""
     config = config.with_defaults(DEEPSEEK)
     depth, bias = config.layers(), config.flag("attention_bias")
     attention = grouped(config, qkv_bias=bias, output_bias=bias)

@@ -54,6 +54,12 @@ AXK1 = {
     "qk_nope_head_dim": 128, "num_experts_per_tok": 8, "max_position_embeddings": 32768,
     "first_k_dense_replace": 1,
 }  # fmt: skip
+SARVAM_MLA = {
+    "vocab_size": 262144, "hidden_size": 4096, "intermediate_size": 16384, "moe_intermediate_size": 2048,
+    "num_hidden_layers": 32, "num_attention_heads": 64, "n_shared_experts": 1, "n_routed_experts": 128,
+    "kv_lora_rank": 512, "qk_rope_head_dim": 64, "v_head_dim": 128, "qk_nope_head_dim": 128,
+    "num_experts_per_tok": 8, "first_k_dense_replace": 1, "max_position_embeddings": 4096,
+}  # fmt: skip
 MISTRAL4 = {
     "vocab_size": 131072, "hidden_size": 4096, "intermediate_size": 12288, "moe_intermediate_size": 2048,
     "num_hidden_layers": 36, "num_attention_heads": 32, "n_shared_experts": 1, "n_routed_experts": 128,
@@ -112,7 +118,7 @@ def _experts(config: Config) -> FeedForward:
 
 
 def _decoder(config: Config, attentions: list[LatentAttention], mtp: LatentAttention | None = None) -> Model:
-    """Dense layers and layers with experts, one for each attention; MTP layers are as the last unless given."""
+    """Dense layers and layers with experts, one for each attention; MTP layers have `mtp` or the last."""
     experts, depth = _experts(config), len(attentions)
     dense = FeedForward(config.count("intermediate_size"))
     layers = stack(attentions, sparse_layers(config, depth), experts, dense)
@@ -146,6 +152,12 @@ def glm4_moe_lite(config: Config) -> Model:
 def mistral4(config: Config) -> Model:
     """Mistral4ForCausalLM: DeepSeek V3 with experts in every layer unless stated."""
     config = config.with_defaults(MISTRAL4)
+    return _decoder(config, [latent(config)] * config.layers())
+
+
+def sarvam_mla(config: Config) -> Model:
+    """SarvamMLAForCausalLM: DeepSeek V3 whose queries are not compressed unless stated."""
+    config = config.with_defaults(SARVAM_MLA)
     return _decoder(config, [latent(config)] * config.layers())
 
 
@@ -212,7 +224,7 @@ def _own_indexer(config: Config, depth: int) -> list[bool]:
 
 
 def minicpm3(config: Config) -> Model:
-    """MiniCPM3ForCausalLM: latent attention in a dense model; values as wide as D over heads unless stated."""
+    """MiniCPM3ForCausalLM: latent attention in a dense model; values of D over heads unless stated."""
     config = config.with_defaults(MINICPM3)
     value = config.count(
         "v_head_dim", default=config.count("hidden_size") // config.count("num_attention_heads")
@@ -253,7 +265,10 @@ def longcat_flash(config: Config) -> Model:
         raise config.error("q_lora_rank", "this architecture compresses its queries")
     first = Layers(1, attention, experts, other_matrix=zero * width, other_vector=zero * bias)
     pair = [first, Layers(1, attention, FeedForward(dense))]
-    return model_of(config, pair * config.layers("num_layers", "num_hidden_layers"))
+    total, most = experts.experts + zero, experts.top_k
+    note = f"{zero} of the {total} experts compute nothing: a token uses at most {most} others"
+    layers = pair * config.layers("num_layers", "num_hidden_layers")
+    return model_of(config, layers, notes=(note,) if zero else ())
 
 
 def deepseek_v4(config: Config) -> Model:

@@ -114,6 +114,21 @@ COUNTED = [
     ("mimo-bias", experts.mimo_v2_flash, {"num_hidden_layers": 3, "attention_bias": True,
      "n_routed_experts": 8, "sliding_window_size": 64, "mlp_layer_types": ["dense", "dense", "sparse"]},
      2_131_859_840, 921_600, 13_465_600),
+    ("sarvam-30b", experts.sarvam_moe, {}, 32_152_648_064, 1_945_600, 97_280_000),
+    ("sarvam-moe-names", experts.sarvam_moe, {"num_hidden_layers": 3, "num_experts": 8,
+     "num_shared_experts": 2, "use_qkv_bias": True, "use_qk_norm": False}, 2_606_867_968, 307_200,
+     15_360_000),
+    ("hy3", experts.hy_v3, {}, 295_033_528_320, 32_768_000, 1_638_400_000),
+    ("hy3-biases", experts.hy_v3, {"num_hidden_layers": 3, "num_experts": 8, "attention_bias": True,
+     "mlp_bias": True, "mlp_layer_types": ["sparse", "dense", "sparse"]}, 1_719_847_680, 1_228_800,
+     61_440_000),
+    ("granite-windows", experts.granitemoe_swa, {"hidden_size": 512, "intermediate_size": 256,
+     "num_hidden_layers": 6, "num_attention_heads": 8, "shared_intermediate_size": 1024}, 67_402_288,
+     1_228_800, 21_528_576),
+    ("granite-windows-listed", experts.granitemoe_swa, {"hidden_size": 512, "intermediate_size": 256,
+     "num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": 2, "sliding_window": 64,
+     "layer_types": ["sliding_attention", "full_attention"], "attention_bias": True}, 40_383_504,
+     83_968, 2_592_768),
 ]
 # fmt: on
 
@@ -261,6 +276,7 @@ WRONG = [
     (experts.hunyuan_v1_moe, {"num_shared_expert": 2}, "num_shared_expert"),
     (experts.hunyuan_v1_moe, {"use_cla": True}, "use_cla"),
     (experts.mimo_v2_flash, {"num_key_value_heads": 64}, "num_key_value_heads"),
+    (experts.mimo_v2_flash, {"sliding_window": None}, "sliding_window"),
     (experts.bailing_moe, {"moe_intermediate_size": 64, "use_sliding_window": True}, "use_sliding_window"),
     (experts.dots1, {}, "n_routed_experts"),
 ]

@@ -64,6 +64,9 @@ COUNTED = [
      ["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"],
      "compress_rates": {"compressed_sparse_attention": 8, "heavily_compressed_attention": 64},
      "hc_mult": 2, "mlp_bias": True}, 20_809_764_741, 446_464, 1_424_640),
+    ("sarvam-105b", latent.sarvam_mla, {}, 106_031_763_456, 3_686_400, 184_320_000),
+    ("sarvam-mla-small", latent.sarvam_mla, {"num_hidden_layers": 3, "num_experts": 8,
+     "num_shared_experts": 2, "q_lora_rank": 256}, 2_997_713_152, 345_600, 17_280_000),
 ]
 # fmt: on
 
@@ -115,6 +118,8 @@ def test_longcat_has_rows_of_the_router_for_experts_that_compute_nothing():
     assert model.parameters == 560_664_958_976
     assert model.parameters - without.parameters == 28 * 256 * 6144
     assert model.depth == 56
+    assert model.notes == ("256 of the 768 experts compute nothing: a token uses at most 12 others",)
+    assert without.notes == ()
 
 
 def test_layers_that_share_a_selection_read_as_few_tokens_and_keep_no_key():
