@@ -466,7 +466,7 @@ class Layers:
     """`count` layers alike. `norms` counts the norm vectors of width D in each.
 
     `other_matrix` and `other_vector` are elements of one layer beside its two parts: hyper-connections,
-    low-rank side branches, gates.
+    low-rank side branches, gates. `beside` is a second mixer on the same input, where a layer has two.
     """
 
     count: int
@@ -475,6 +475,12 @@ class Layers:
     norms: int = 2
     other_matrix: int = 0
     other_vector: int = 0
+    beside: RecurrentMixer | None = None
+
+    @property
+    def mixers(self) -> tuple[Attention, ...]:
+        """The one mixer of a layer, or the two."""
+        return (self.attention, self.beside) if self.beside else (self.attention,)
 
 
 @noun
@@ -556,10 +562,11 @@ class Model:
         matrix["attention"], vector["attention"] = self.other_matrix, self.other_vector
         for group in self.layers:
             count, ff = group.count, group.feed_forward
-            mixer = group.attention.elements(self.width)
-            tensor = "recurrent" if group.attention.kind == "recurrent" else "attention"
-            matrix[tensor] += count * mixer.matrix
-            vector[tensor] += count * mixer.vector
+            for mixer in group.mixers:
+                found_in = mixer.elements(self.width)
+                tensor = "recurrent" if mixer.kind == "recurrent" else "attention"
+                matrix[tensor] += count * found_in.matrix
+                vector[tensor] += count * found_in.vector
             matrix["attention"] += count * group.other_matrix
             vector["attention"] += count * (group.norms * self.width + group.other_vector)
             one = ff.expert_elements(self.width)

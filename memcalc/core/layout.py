@@ -36,7 +36,7 @@ def divisors(number: int) -> list[int]:
 
 def head_divisor(model: Model) -> int:
     """Tensor parallelism must divide this: the greatest common divisor of all head counts."""
-    return gcd(*(group.attention.heads for group in model.layers))
+    return gcd(*(mixer.heads for group in model.layers for mixer in group.mixers)) or 1
 
 
 def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) -> Iterator[Layout]:
@@ -95,7 +95,7 @@ def layouts(model: Model, chip: Chip, engine: Engine, chips: int, given: Given) 
 
 def _divides_cache(model: Model, tensor: int) -> bool:
     """Whether the chips share the KV heads evenly, or each head has the same number of copies."""
-    shards = {held.shards for group in model.layers for held in group.attention.held()}
+    shards = {held.shards for group in model.layers for mixer in group.mixers for held in mixer.held()}
     return all(tensor % count == 0 or count % tensor == 0 for count in shards)
 
 

@@ -232,11 +232,11 @@ def _caches(model: Model, kv: str) -> tuple[Cache, ...]:
     # Layers that keep and read alike are one row.
     rows: dict[tuple[object, ...], list[int]] = {}
     for group in model.layers:
-        for held in group.attention.held():
+        for kind, held in ((mixer.kind, held) for mixer in group.mixers for held in mixer.held()):
             if held.state:
                 size = format_named(held.format or "bf16").bytes_of(held.elements)
             else:
-                size = cache_bytes(kv, group.attention.kind, held.elements)
+                size = cache_bytes(kv, kind, held.elements)
             key = (held.window, held.ratio, held.reads, held.stored, held.state, held.shards)
             row = rows.setdefault(key, [0, 0, 0, 0])
             row[0] += group.count * size

@@ -85,8 +85,7 @@ class Residency:
             self.page_tokens = engine.latent_page_tokens
         self._slack = engine.window_slack_tokens
         # A pool of windows is tied to the context only beside layers that keep all of it.
-        kinds = [(g.attention.kind, getattr(g.attention, "window", None)) for g in model.layers]
-        whole = any(kind in ("grouped", "latent") and window is None for kind, window in kinds)
+        whole = any(c.window is None and c.ratio == 1 and not c.state for c in book.caches)
         self._share = engine.window_share if whole else 0.0
         self._groups = layout.data * groups
         self._caches = [

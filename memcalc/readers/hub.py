@@ -306,7 +306,7 @@ class _Repository:
         """Write a file of the cache at once or not at all; one that is there is kept, or written anew."""
         if not anew and os.path.isfile(path):
             return
-        part = f"{path}.{os.getpid()}.incomplete"
+        part = f"{path}.{os.getpid()}.{threading.get_ident()}.incomplete"
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(part, "wb") as file:
@@ -459,15 +459,10 @@ class _Repository:
         hint = f"check the connection, {_FOLDER_HINT}"
         if kinds & {"TimeoutException", "TimeoutError"}:
             return _UnreachableError(f"{self.name}: {self.hub} does not answer in time", hint)
-        reason, cause = "", error
-        while cause is not None and not reason:
-            reason = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or ""
-            cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
         if "RemoteProtocolError" in kinds or "ReadError" in kinds:
             what = "breaks off its answer"
         else:
-            reason = reason or ("the proxy refuses" if "ProxyError" in kinds else type(error).__name__)
-            what = f"cannot be reached: {shown(str(reason).lower())[1:-1]}"
+            what = f"cannot be reached: {_reason(error)}"
         return _UnreachableError(f"{self.name}: {self.hub} {what}", hint)
 
     def _refusal(self, error: _RefusedError) -> FileError:
@@ -558,6 +553,22 @@ def _tensors(where: str, header: Mapping[str, Any]) -> dict[str, StoredTensor]:
     if len(tensors) > MOST_TENSORS:
         raise FileError(f"{where} has {len(tensors)} tensors, and may have {MOST_TENSORS} at most")
     return tensors
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system says of a failure, or TLS, whichever of them it began with; else its kind.
+
+    >>> _reason(OSError(111, "Connection refused")), _reason(ValueError("Bearer hf_secret"))
+    ('connection refused', 'ValueError')
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        said = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None)
+        if isinstance(said, str) and said:
+            # Of TLS without its "[SSL: WORDS]" and the line of its source.
+            return shown(re.sub(r"^\[.*?\] *| *\(_ssl.*$", "", said).lower())[1:-1]
+        cause = cause.__cause__ or cause.__context__
+    return "the proxy refuses" if "Proxy" in type(error).__name__ else type(error).__name__
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

@@ -167,7 +167,9 @@ def model_from(table: Mapping[str, Any], file: str, name: str, quantization: Any
         raise _not_known(file, kind, architecture, text)
     model = replace(rules(config), name=name)
     named = architecture or kind
-    source = Source("vendor", f"config.json of {name} ({named})" if named.isprintable() else f"config.json of {name}")
+    source = Source(
+        "vendor", f"config.json of {name} ({named})" if named.isprintable() else f"config.json of {name}"
+    )
     model = _as_stored(model, config, text or {}, quantization)
     return replace(model, layers=alike(_in_effect(model)), sources={"layers": source})
 

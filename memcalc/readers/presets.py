@@ -15,7 +15,7 @@ from typing import Any, Literal
 from memcalc.chip import Chip, Hardwired, LayerFloor, Links, Power, System, Tier
 from memcalc.engine import Constants, Engine, Family, resolve
 from memcalc.errors import UsageError, did_you_mean
-from memcalc.model import MIXERS, FeedForward, Indexer, Layers, Model, Source
+from memcalc.model import MIXERS, FeedForward, Indexer, Layers, Model, RecurrentMixer, Source
 from memcalc.workload import Prices
 
 Origin = Literal["preset", "file", "assumed"]
@@ -176,8 +176,10 @@ def _layers(groups: list[Mapping[str, Any]]) -> Iterator[Layers]:
         attention = dict(group["attention"])
         if "indexer" in attention:
             attention["indexer"] = Indexer(**attention["indexer"])
+        beside = group.get("beside")
         yield Layers(
-            **_plain(group, "attention", "feed_forward"),
+            **_plain(group, "attention", "feed_forward", "beside"),
+            beside=RecurrentMixer(**beside) if beside else None,
             attention=MIXERS[attention["kind"]](**attention),
             feed_forward=FeedForward(**group["feed_forward"]),
         )

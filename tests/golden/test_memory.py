@@ -14,7 +14,8 @@ Published logs that are not here, and why:
 - vLLM, DeepSeek-Coder-V2-Lite on 8 A100: the weights (3.97 GiB a chip; 15.7e9 parameters in fp16 make 3.66).
   R1-Distill-Qwen-32B on two chips: the weights (30.73 GiB a chip; 30.51 by parameters) and the room, since the
   size of the chips is not given. Both notes have no address.
-- vLLM, Qwen2.5-0.5B in 4 bit: the weights, whose format is not given.
+- vLLM, Qwen2.5-0.5B in 4 bit: the weights, whose format is not given. Qwen2.5-1.5B on a T4: the weights (2.89
+  GiB; 2.875 by parameters, 0.51 % less). Both models are inferred from their caches, and the notes have no address.
 - Groq's capacity for gpt-oss-120b is in test_capacity.py; its layout for Qwen3-235B and the parameters of an
   HC2 are no log of bytes.
 """
@@ -117,11 +118,10 @@ def test_weights_that_llama_cpp_logs(name: str, mixture: str, gib: float) -> Non
         pytest.param("llama-3.1-8b", 1, 14.96, id="llama-3-8b on 1 H100: vllm/pull/10511"),
         pytest.param("llama-3.1-8b", 2, 7.48, id="llama-3-8b on 2 H100: vllm/pull/10511"),
         pytest.param("llama-3.1-8b", 4, 3.7418, id="llama-3-8b on 4: genlm/genlm-backend/issues/10"),
-        pytest.param("qwen2.5-1.5b", 1, 2.89, id="1.5 B on a T4: log without address, model by its KV cache"),
     ],
 )
 def test_weights_that_vllm_logs(name: str, chips: int, gib: float) -> None:
-    assert weights_gib(name, "bf16", chips) == pytest.approx(gib, rel=0.0055)
+    assert weights_gib(name, "bf16", chips) == pytest.approx(gib, rel=0.001)
 
 
 # Bytes that a token takes on one chip: what the log gives for the cache over the tokens that it holds.

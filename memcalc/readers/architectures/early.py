@@ -438,7 +438,7 @@ def decilm(config: Config) -> Model:
     count = config.layers()
     kv_heads = config.counts("num_key_value_heads_per_layer", count, least=1)
     if kv_heads is None:
-        return llama(config)
+        return llama_with(config, LLAMA)
     if len(kv_heads) != count:
         raise config.error("num_key_value_heads_per_layer", f"has {len(kv_heads)} entries for {count} layers")
     return model_of(
