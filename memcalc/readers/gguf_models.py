@@ -27,9 +27,8 @@ from memcalc.model import (
 from memcalc.precision import CLASSES, format_names
 from memcalc.readers.architectures.config import MOST_LAYERS, alike
 from memcalc.readers.gguf import GGUF, read_gguf
-from memcalc.readers.model_files import model_name, tensor_class
 from memcalc.readers.regular import file_name, shown
-from memcalc.readers.tensors import StoredTensor
+from memcalc.readers.tensors import StoredTensor, model_name, tensor_class
 
 #: Architectures of llama.cpp by the spacing of their full layers where a window is given: 0 no layer has it,
 #: 1 every layer, n all but each n-th (llama.cpp, src/llama-model.cpp).

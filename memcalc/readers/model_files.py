@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from memcalc.errors import FileError, did_you_mean
@@ -20,7 +18,7 @@ from memcalc.precision import CLASSES, weight_formats
 from memcalc.readers import architectures
 from memcalc.readers.architectures.config import Config, alike
 from memcalc.readers.regular import file_name, read_head, shown
-from memcalc.readers.tensors import StoredTensor
+from memcalc.readers.tensors import StoredTensor, model_name, tensor_class
 
 #: Configs in use have a few kilobytes; lists of quantised modules make the largest a few hundred.
 MOST_CONFIG_BYTES = 10 * 2**20
@@ -235,69 +233,6 @@ def read_json(path: str, most: int) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise FileError(f"{name}: is not a JSON object", "give a config.json as published")
     return found
-
-
-def model_name(word: str) -> str:
-    """A name of the letters that names may have.
-
-    >>> model_name("Qwen3-8B (copy)")
-    'qwen3-8b-copy'
-    """
-    name = re.sub(r"[^a-z0-9._-]+", "-", word.lower()).strip("-._")[:80]
-    return name or "unnamed"
-
-
-#: Parts of tensor names by class, the first that is found decides.
-_NAMED: Mapping[str, tuple[str, ...]] = {
-    "vision": (
-        r"(^|\.)(vision|visual|vit|image_|img_|multi_modal|multimodal|mm_|audio|embed_vision|embed_audio)",
-        r"(^|\.)(connector|patch_embed|aligner|sam_model|speech)",
-    ),
-    "mtp": (r"(^|\.)mtp\.|(^|\.)nextn", r"\.(eh_proj|enorm|hnorm|shared_head)\."),
-    "experts": (r"\.experts?\.|\.experts_|_exps\b|\.experts$", r"block_sparse_moe\.(input|output)_linear"),
-    "shared": (r"shared_expert|shared_mlp|_shexp\b|residual_mlp|fc[12]_latent",),
-    "router": (
-        r"\.(mlp|block_sparse_moe|feed_forward|ffn|moe|mixer)\.(gate|router)\b|\.router\b",
-        r"e_score|expert_bias|gate\.wg|ffn_gate_inp|exp_probs",
-    ),
-    "recurrent": (
-        r"\.(linear_attn|mamba|mixer|ssm|conv|rglru|recurrent|time_mix|short_conv|shortconv)[._]",
-        r"\.ssm_|A_log|dt_bias",
-    ),
-    "dense": (
-        r"\.(mlp|feed_forward|ffn|fc1|fc2|fc_in|fc_out|ffn_up|ffn_down|ffn_gate)\b",
-        r"dense_h_to_4h|dense_4h_to_h",
-    ),
-    "attention": (r"(^|\.)(layers|h|blocks|blk|block)\.0\.",),
-    "head": (
-        r"(^|\.)(lm_head|embed_out|output_layer|output|output_norm)\.",
-        r"(^|\.)(final_layernorm|ln_f|norm|final_norm|norm_f)\.",
-    ),
-    "embedding": (r"embed|wte|wpe|token_embd|position_embd",),
-}
-_PATTERNS = [(tensor, re.compile("|".join(patterns))) for tensor, patterns in _NAMED.items()]
-_LAYER_LISTS = ("layers", "h", "blocks", "blk", "block")
-
-
-def tensor_class(name: str, depth: int) -> str:
-    """The class of a tensor by its name, in a model of `depth` layers; layers beyond them are for MTP.
-
-    >>> tensor_class("model.layers.3.mlp.experts.0.up_proj.weight", 32), tensor_class("lm_head.weight", 32)
-    ('experts', 'head')
-    """
-    parts = name.split(".")
-    for at, part in enumerate(parts):
-        if part.isdecimal():
-            if len(part) < 7 and int(part) >= depth and parts[at - 1] in _LAYER_LISTS and "vis" not in name:
-                return "mtp"
-            parts[at] = "0"
-    return _class_of(".".join(parts))
-
-
-@lru_cache(maxsize=4096)
-def _class_of(name: str) -> str:
-    """The class by a name whose numbers are taken out, of which a model has few."""
-    return next((tensor for tensor, pattern in _PATTERNS if pattern.search(name)), "attention")
 
 
 def stored_as(model: Model, tensors: Sequence[StoredTensor]) -> Model:

@@ -556,7 +556,7 @@ def _modelopt(table: Mapping[str, Any], file: str) -> _Choose:
         (_Names(names, file, "quantized_layers"), scheme_of(word, {"group_size": group}))
         for (word, group), names in by_word.items()
     ]
-    return lambda names, tensor: next((scheme for chosen, scheme in ways if chosen.hold(names)), None)
+    return lambda names, _: next((scheme for chosen, scheme in ways if chosen.hold(names)), None)
 
 
 _METHODS: Mapping[str, Callable[[Mapping[str, Any], str, str | None], _Choose]] = {

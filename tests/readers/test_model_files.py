@@ -11,9 +11,10 @@ from safetensors.numpy import save_file
 
 from memcalc.core.ledger import ledger
 from memcalc.errors import FileError
-from memcalc.readers.model_files import read_config, read_model_files, tensor_class
+from memcalc.readers.model_files import read_config, read_model_files
 from memcalc.readers.preset_files import model_toml
 from memcalc.readers.presets import load_model, names
+from memcalc.readers.tensors import tensor_class
 from memcalc.readers.user_files import read_model
 from memcalc.workload import Precision
 

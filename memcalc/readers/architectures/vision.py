@@ -1,0 +1,192 @@
+"""Towers that see or hear, and what joins them to the text: their parameters, which stand apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from memcalc.readers.architectures.config import Config
+
+
+def blocks(
+    depth: int, width: int, inner: int, *, attention_bias: bool = True, mlp_bias: bool = True, gated: bool = False,
+    norms: int = 4, more: int = 0,
+) -> int:  # fmt: skip
+    """Parameters of a transformer encoder; `norms` counts vectors of its width a layer (a LayerNorm has two).
+
+    >>> blocks(1, 8, 16)
+    608
+    """
+    attention = 4 * width * width + 4 * width * attention_bias
+    ups = 2 if gated else 1
+    mlp = (ups + 1) * width * inner + (ups * inner + width) * mlp_bias
+    return depth * (attention + mlp + norms * width + more)
+
+
+def _even(v: Config, name: str, whole: int, part: int) -> int:
+    if whole < part:
+        raise v.error(name, f"is larger than {whole}")
+    return whole // part
+
+
+def _patches(v: Config, width: int) -> int:
+    return v.count("num_channels", "in_channels", "in_chans", default=3) * v.count("patch_size") ** 2 * width
+
+
+def _positions(v: Config) -> int:
+    return _even(v, "patch_size", v.count("image_size"), v.count("patch_size")) ** 2
+
+
+def siglip(v: Config) -> int:
+    """SigLIP: learned positions, a norm behind the encoder, and a pooling head where it is used."""
+    v = v.with_defaults({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224, "patch_size": 16,
+    })  # fmt: skip
+    width, inner = v.count("hidden_size"), v.count("intermediate_size")
+    total = _patches(v, width) + width + _positions(v) * width
+    total += blocks(v.layers(), width, inner) + 2 * width
+    if v.flag("vision_use_head", default=True):
+        total += width + 4 * width * width + 4 * width + 2 * width + 2 * width * inner + inner + width
+    return total
+
+
+def clip(v: Config) -> int:
+    """CLIP: a class token, learned positions, norms before and behind the encoder."""
+    v = v.with_defaults({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224, "patch_size": 32,
+    })  # fmt: skip
+    width = v.count("hidden_size")
+    total = width + _patches(v, width) + (_positions(v) + 1) * width + 4 * width
+    return total + blocks(v.layers(), width, v.count("intermediate_size"))
+
+
+def pixtral(v: Config) -> int:
+    """Pixtral: rotary positions, gated, no biases, one norm before the encoder."""
+    v = v.with_defaults({
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "patch_size": 16,
+    })  # fmt: skip
+    width, inner = v.count("hidden_size"), v.count("intermediate_size")
+    encoder = blocks(v.layers(), width, inner, attention_bias=False, mlp_bias=False, gated=True, norms=2)
+    return _patches(v, width) + width + encoder
+
+
+#: Towers by the `model_type` of a vision config.
+TOWERS: Mapping[str, Callable[[Config], int]] = {
+    "siglip_vision_model": siglip, "clip_vision_model": clip, "pixtral": pixtral,
+}  # fmt: skip
+
+
+def tower(v: Config) -> int:
+    """The tower that a vision config names; FileError where it is not known."""
+    word = v.word("model_type")
+    if word not in TOWERS:
+        raise v.error("model_type", "is not a vision tower that is known")
+    return TOWERS[word](v)
+
+
+def qwen2_vl(v: Config) -> int:
+    """Qwen2-VL: frames in pairs, LayerNorms, a merger of four patches to the width of the text."""
+    v = v.with_defaults({
+        "depth": 32, "embed_dim": 1280, "hidden_size": 3584, "mlp_ratio": 4, "patch_size": 14,
+        "spatial_merge_size": 2, "temporal_patch_size": 2,
+    })  # fmt: skip
+    width, merged = v.count("embed_dim"), v.count("embed_dim") * v.count("spatial_merge_size") ** 2
+    inner = int(width * v.number("mlp_ratio"))
+    total = _patches(v, width) * v.count("temporal_patch_size") + blocks(v.layers("depth"), width, inner)
+    return (
+        total
+        + 2 * width
+        + merged * merged
+        + merged
+        + merged * v.count("hidden_size")
+        + v.count("hidden_size")
+    )
+
+
+def qwen2_5_vl(v: Config) -> int:
+    """Qwen2.5-VL: frames in pairs, RMSNorms, gated with biases, a merger to the width of the text."""
+    v = v.with_defaults({
+        "depth": 32, "hidden_size": 3584, "intermediate_size": 3420, "out_hidden_size": 3584, "patch_size": 14,
+        "spatial_merge_size": 2, "temporal_patch_size": 2,
+    })  # fmt: skip
+    width, out = v.count("hidden_size"), v.count("out_hidden_size")
+    merged = width * v.count("spatial_merge_size") ** 2
+    encoder = blocks(v.layers("depth"), width, v.count("intermediate_size"), gated=True, norms=2)
+    total = _patches(v, width) * v.count("temporal_patch_size") + encoder
+    return total + width + merged * merged + merged + merged * out + out
+
+
+def qwen3_vl(v: Config) -> int:
+    """Qwen3-VL and Qwen3.5: learned positions, a merger, and one more for each layer that is fed deep into the text."""
+    v = v.with_defaults({
+        "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 3584, "patch_size": 16,
+        "spatial_merge_size": 2, "temporal_patch_size": 2, "num_position_embeddings": 2304,
+    })  # fmt: skip
+    width, out = v.count("hidden_size"), v.count("out_hidden_size")
+    merged = width * v.count("spatial_merge_size") ** 2
+    total = _patches(v, width) * v.count("temporal_patch_size") + width
+    total += v.count("num_position_embeddings") * width
+    total += blocks(v.layers("depth"), width, v.count("intermediate_size"))
+    merger = merged * merged + merged + merged * out + out
+    return (
+        total + merger + 2 * width + len(v.counts("deepstack_visual_indexes") or ()) * (merger + 2 * merged)
+    )
+
+
+def llama4(v: Config) -> int:
+    """Llama 4: a class token, learned positions, an adapter behind a pixel shuffle."""
+    v = v.with_defaults({
+        "hidden_size": 768, "intermediate_size": 5632, "num_hidden_layers": 34, "image_size": 448, "patch_size": 14,
+        "pixel_shuffle_ratio": 0.5, "projector_input_dim": 4096, "projector_output_dim": 4096,
+    })  # fmt: skip
+    width, inner = v.count("hidden_size"), v.count("intermediate_size")
+    total = width + (_positions(v) + 1) * width + _patches(v, width) + 4 * width
+    total += blocks(v.layers(), width, inner)
+    shuffled = int(width // v.number("pixel_shuffle_ratio") ** 2)
+    return (
+        total
+        + shuffled * v.count("projector_input_dim")
+        + (v.count("projector_input_dim") * v.count("projector_output_dim"))
+    )
+
+
+def mllama(v: Config) -> int:
+    """Llama 3.2 Vision: tiles with positions of their own, a global encoder with gates behind the first."""
+    v = v.with_defaults({
+        "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_global_layers": 8,
+        "image_size": 448, "patch_size": 14, "max_num_tiles": 4,
+    })  # fmt: skip
+    width, inner = v.count("hidden_size"), v.count("intermediate_size")
+    tiles, ratios = v.count("max_num_tiles"), v.get("supported_aspect_ratios")
+    known = (len(ratios) if isinstance(ratios, list) else 8) + 1
+    positions = _positions(v) + 1
+    total = width + _patches(v, width) + 1 + positions * width + known * tiles * positions * width
+    total += 2 * (1 + known * tiles * width) + 4 * width
+    total += blocks(v.layers(), width, inner, attention_bias=False)
+    return total + blocks(v.count("num_global_layers", least=0), width, inner, attention_bias=False, more=2)
+
+
+def gemma4(v: Config) -> int:
+    """Gemma 4: a table of positions each way, norms of queries and keys, gated, four norms a layer."""
+    v = v.with_defaults({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 16, "patch_size": 16, "head_dim": 64,
+        "num_attention_heads": 12, "position_embedding_size": 10240,
+    })  # fmt: skip
+    width, inner, head = v.count("hidden_size"), v.count("intermediate_size"), v.count("head_dim")
+    heads = v.count("num_attention_heads")
+    shared = v.count("num_key_value_heads", default=heads)
+    bias = v.flag("attention_bias")
+    attention = 2 * width * (heads + shared) * head + ((heads + 2 * shared) * head + width) * bias + 2 * head
+    layer = attention + 3 * width * inner + 4 * width
+    return 2 * v.count("position_embedding_size") * width + _patches(v, width) + v.layers() * layer
+
+
+def moonvit(v: Config) -> int:
+    """MoonViT of Kimi: learned positions in two dimensions, LayerNorms, biases everywhere."""
+    width = v.count("vt_hidden_size", "hidden_size")
+    total = _patches(v, width) + width
+    total += v.count("init_pos_emb_height", default=64) * v.count("init_pos_emb_width", default=64) * width
+    depth, inner = (
+        v.layers("vt_num_hidden_layers", "num_hidden_layers"),
+        v.count("vt_intermediate_size", "intermediate_size"),
+    )
+    return total + blocks(depth, width, inner) + 2 * width

@@ -1,0 +1,186 @@
+"""Models with towers beside the text: the text by its own rules, the towers counted apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from memcalc.model import FeedForward, GroupedAttention, Layers, Model
+from memcalc.readers import architectures
+from memcalc.readers.architectures import vision
+from memcalc.readers.architectures.config import Config, model_of
+from memcalc.readers.architectures.experts import grouped
+
+MLLAMA = {
+    "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 40,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072,
+}  # fmt: skip
+
+
+def text_of(config: Config, default: str) -> Model:
+    """The text part: in a table of its own, or at the top level in older files; tied as the whole says.
+
+    `default` is the type of the text where the file does not name it.
+    """
+    inner = next(
+        (part for part in ("text_config", "llm_config", "language_config") if config.given(part)), None
+    )
+    section = config.section(inner) if inner else config
+    if section is None:
+        section = config
+    table = dict(section.table)
+    if config.given("tie_word_embeddings"):
+        table["tie_word_embeddings"] = config.get("tie_word_embeddings")
+    part = Config(table, config.file, {}, section.path)
+    word = part.word("model_type") if section is not config else ""
+    rules = architectures.rules(word or default, "")
+    if rules is None:
+        raise part.error("model_type", "is not a text model that is known")
+    return rules(part)
+
+
+def _vision(config: Config, defaults: dict[str, Any] | None = None) -> Config | None:
+    return config.section("vision_config", defaults)
+
+
+def _projected(seen: int, width: int, *, bias: bool) -> int:
+    """A projector of two linear layers."""
+    return seen * width + width * width + 2 * width * bias
+
+
+def _features(config: Config) -> int:
+    """How many layers of the tower are read together."""
+    layers = config.get("vision_feature_layer")
+    return len(layers) if isinstance(layers, list) and layers else 1
+
+
+def llava(config: Config) -> Model:
+    """LlavaForConditionalGeneration and its relatives: a tower and two linear layers."""
+    text, v = text_of(config, "llama"), _vision(config)
+    tower = Config(
+        {} if v is None else v.table, config.file, {"model_type": "clip_vision_model"}, "vision_config."
+    )
+    if v is None:
+        tower = tower.with_defaults({
+            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336, "patch_size": 14,
+        })  # fmt: skip
+    bias = config.flag("multimodal_projector_bias", default=True)
+    width = tower.count("hidden_size", default=768) * _features(config)
+    seen = vision.tower(tower) + _projected(width, text.width, bias=bias)
+    return replace(text, vision_parameters=seen)
+
+
+def llava_next(config: Config) -> Model:
+    """LlavaNextForConditionalGeneration: LLaVA with a learned end of line."""
+    model = llava(config)
+    return replace(model, vision_parameters=model.vision_parameters + model.width)
+
+
+def mistral3(config: Config) -> Model:
+    """Mistral3ForConditionalGeneration: Pixtral, a merger of patches, two linear layers."""
+    text = text_of(config, "mistral")
+    v = _vision(config, {"model_type": "pixtral"})
+    v = v or Config({}, config.file, {"model_type": "pixtral", "patch_size": 14}, "vision_config.")
+    width = v.count("hidden_size", default=1024)
+    merged = width * config.count("spatial_merge_size", default=2) ** 2
+    seen = vision.tower(v) + width + merged * width
+    features = width * _features(config)
+    seen += _projected(features, text.width, bias=config.flag("multimodal_projector_bias"))
+    return replace(text, vision_parameters=seen)
+
+
+def gemma3(config: Config) -> Model:
+    """Gemma3ForConditionalGeneration: SigLIP, one projection and a norm."""
+    text, v = text_of(config, "gemma3_text"), _vision(config)
+    if v is None:
+        return text
+    width = v.count("hidden_size", default=768)
+    return replace(text, vision_parameters=vision.siglip(v) + width * text.width + width)
+
+
+def gemma3n(config: Config) -> Model:
+    """Gemma3nForConditionalGeneration: the text; its MobileNet and its audio tower are not counted, and it is said."""
+    text = text_of(config, "gemma3n_text")
+    towers = [name for name in ("vision_config", "audio_config") if config.given(name)]
+    if not towers:
+        return text
+    named = " and ".join(name.removesuffix("_config") for name in towers)
+    note = f"the {named} tower of this model is not counted: its layers are not in the config"
+    return replace(text, notes=(*text.notes, note))
+
+
+def gemma4(config: Config) -> Model:
+    """Gemma4ForConditionalGeneration: a tower and a projection; its audio tower is not counted, and it is said."""
+    text, v = text_of(config, "gemma4_text"), _vision(config)
+    notes = text.notes
+    if config.given("audio_config"):
+        notes = (*notes, "the audio tower of this model is not counted")
+    if v is None:
+        return replace(text, notes=notes)
+    seen = vision.gemma4(v) + v.count("hidden_size", default=768) * text.width
+    return replace(text, vision_parameters=seen, notes=notes)
+
+
+def llama4(config: Config) -> Model:
+    """Llama4ForConditionalGeneration: a tower with its adapter, one projection."""
+    text, v = text_of(config, "llama4_text"), _vision(config)
+    if v is None:
+        return text
+    out = v.count("vision_output_dim", default=7680)
+    bias = v.flag("multi_modal_projector_bias")
+    return replace(text, vision_parameters=vision.llama4(v) + out * text.width + text.width * bias)
+
+
+def mllama_text(config: Config) -> Model:
+    """The text part of Llama 3.2 Vision: some layers attend to the image alone and keep nothing of the text."""
+    config = config.with_defaults(MLLAMA)
+    depth, width = config.layers(), config.count("hidden_size")
+    crossing = config.counts("cross_attention_layers")
+    crossing = [3, 8, 13, 18, 23, 28, 33, 38] if crossing is None else crossing
+    attention = grouped(config)
+    cross = replace(attention, cache="none", query_key_norm=True)
+    part = FeedForward(config.count("intermediate_size"))
+    layers = [
+        Layers(1, cross if index in crossing else attention, part, other_vector=2 * (index in crossing))
+        for index in range(depth)
+    ]
+    # Eight rows more, for images and the like, which the head lacks.
+    return model_of(config, layers, lookup_parameters=8 * width)
+
+
+def mllama(config: Config) -> Model:
+    """MllamaForConditionalGeneration: its tower joins the outputs of several layers."""
+    text, v = text_of(config, "mllama_text_model"), _vision(config)
+    if v is None:
+        return text
+    out = v.count("vision_output_dim", default=7680)
+    return replace(text, vision_parameters=vision.mllama(v) + out * text.width + text.width)
+
+
+def _with_tower(count: Callable[[Config], int], default: str) -> Callable[[Config], Model]:
+    def rules(config: Config) -> Model:
+        text, v = text_of(config, default), _vision(config)
+        return text if v is None else replace(text, vision_parameters=count(v))
+
+    return rules
+
+
+qwen2_vl = _with_tower(vision.qwen2_vl, "qwen2")
+qwen2_5_vl = _with_tower(vision.qwen2_5_vl, "qwen2")
+qwen3_vl = _with_tower(vision.qwen3_vl, "qwen3")
+qwen3_vl_moe = _with_tower(vision.qwen3_vl, "qwen3_moe")
+qwen3_5 = _with_tower(vision.qwen3_vl, "qwen3_5_text")
+qwen3_5_moe = _with_tower(vision.qwen3_vl, "qwen3_5_moe_text")
+
+
+def kimi(config: Config) -> Model:
+    """KimiK25ForConditionalGeneration, KimiVLForConditionalGeneration: MoonViT and a merger of patches."""
+    text, v = text_of(config, "deepseek_v3"), _vision(config)
+    if v is None:
+        return text
+    width = v.count("vt_hidden_size", "hidden_size")
+    sizes = v.counts("merge_kernel_size", 2, least=1) or [2, 2]
+    merged = width * sizes[0] * sizes[1]
+    projector = 2 * width + merged * merged + merged + merged * text.width + text.width
+    return replace(text, vision_parameters=vision.moonvit(v) + projector)
