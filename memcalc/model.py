@@ -176,7 +176,7 @@ class LatentAttention:
     rope_dim: int
     nope_dim: int
     value_dim: int
-    query_rank: int | None
+    query_rank: int | None = None
     kind: Literal["latent"] = "latent"
     window: int | None = None
     bias: bool = False

@@ -15,7 +15,6 @@ HELP = """The chips, systems, models, engines and price scenarios that come with
 \b
   memcalc presets list chips
   memcalc presets show chip h100-sxm
-  memcalc presets check my-chip.toml
   memcalc presets import config.json -o my-model.toml"""
 
 _KIND = typer.Argument(help="chips, systems, models, engines or prices (singular too).", show_default=False)
@@ -115,7 +114,7 @@ def find_named(word: str, name: str | None) -> Model:
     """The model that a word means, under a name of the user's."""
     from dataclasses import replace
 
-    from memcalc.readers.model_files import model_name
+    from memcalc.readers.tensors import model_name
     from memcalc.resolve import find_model
 
     found = find_model(word)

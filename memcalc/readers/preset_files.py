@@ -18,13 +18,13 @@ def model_toml(model: Model) -> str:
     """The TOML preset of a model: what differs from the defaults, layers last.
 
     >>> from memcalc.readers.presets import load_model
-    >>> print(model_toml(load_model("smollm-1.7b")).splitlines()[0])
-    name = "smollm-1.7b"
+    >>> print(model_toml(load_model("qwen3-8b")).splitlines()[0])
+    name = "qwen3-8b"
     """
     table = _table(model)
     layers = table.pop("layers")
     sources = table.pop("sources", {})
-    text = tomli_w.dumps(table, multiline_strings=False)
+    text = "".join(f"{key} = {_inline(value)}\n" for key, value in table.items())
     for group in layers:
         text += "\n[[layers]]\n"
         for key, value in group.items():
@@ -38,7 +38,8 @@ def model_toml(model: Model) -> str:
 def _table(noun: Any) -> dict[str, Any]:
     """The fields of a noun that differ from their defaults; `kind` of a mixer always."""
     found = {}
-    for entry in fields(noun):
+    # What a mixer is stands before its figures.
+    for entry in sorted(fields(noun), key=lambda entry: entry.name != "kind"):
         value = getattr(noun, entry.name)
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
         plain = entry.name == "kind" or value != default
@@ -61,6 +62,8 @@ def _inline(value: Any) -> str:
     """A value on one line, tables too: a layer reads best as one."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_quoted(key)} = {_inline(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(entry) for entry in value) + "]"
     return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-import numpy
+import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
@@ -33,7 +33,7 @@ def config_file(folder, table, name="config.json"):
     return str(file)
 
 
-def tiny_tensors(dtype=numpy.float16, **more):
+def tiny_tensors(dtype=np.float16, **more):
     shapes = {"model.embed_tokens.weight": (100, 64), "lm_head.weight": (100, 64), "model.norm.weight": (64,)}
     for layer in range(2):
         at = f"model.layers.{layer}."
@@ -44,7 +44,7 @@ def tiny_tensors(dtype=numpy.float16, **more):
             at + "mlp.down_proj.weight": (64, 128), at + "input_layernorm.weight": (64,),
             at + "post_attention_layernorm.weight": (64,),
         }  # fmt: skip
-    return {name: numpy.zeros(shape, dtype) for name, shape in (shapes | more).items()}
+    return {name: np.zeros(shape, dtype) for name, shape in (shapes | more).items()}
 
 
 def weight_bytes(model):
@@ -158,7 +158,7 @@ class TestWeights:
 
     def test_the_bytes_of_the_files_win_and_both_are_said(self, tmp_path):
         config_file(tmp_path, TINY)
-        save_file(tiny_tensors(numpy.float32), tmp_path / "model.safetensors")
+        save_file(tiny_tensors(np.float32), tmp_path / "model.safetensors")
         model = read_model_files(str(tmp_path))
         assert (model.checkpoint, weight_bytes(model)) == ("fp32", 4 * TINY_PARAMETERS)
         assert f"{4 * TINY_PARAMETERS:,}" in model.notes[0]
@@ -166,7 +166,7 @@ class TestWeights:
 
     def test_another_format_is_converted_from_the_elements(self, tmp_path):
         config_file(tmp_path, TINY)
-        save_file(tiny_tensors(numpy.float32), tmp_path / "model.safetensors")
+        save_file(tiny_tensors(np.float32), tmp_path / "model.safetensors")
         model = read_model_files(str(tmp_path))
         assert ledger(model, Precision("bf16", "bf16")).total_weight_bytes == 2 * TINY_PARAMETERS
 

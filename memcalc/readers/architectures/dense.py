@@ -114,14 +114,14 @@ def all_but_first(period: int) -> Callable[[int], bool]:
 
 
 def windowed(
-    attention: GroupedAttention, feed_forward: FeedForward, each: Iterable[int | None], **layer: int
+    attention: GroupedAttention, feed_forward: FeedForward, each: Iterable[int | None], **layer: Any
 ) -> list[Layers]:
     """Layers that differ in nothing but their windows."""
     return [Layers(1, replace(attention, window=window), feed_forward, **layer) for window in each]
 
 
 def alike_layers(
-    config: Config, attention: GroupedAttention, feed_forward: FeedForward, **layer: int
+    config: Config, attention: GroupedAttention, feed_forward: FeedForward, **layer: Any
 ) -> list[Layers]:
     """All layers of a model in which they do not differ."""
     return [Layers(config.layers(), attention, feed_forward, **layer)]
