@@ -18,7 +18,7 @@ from memcalc.precision import CLASSES, weight_formats
 from memcalc.readers import architectures
 from memcalc.readers.architectures.config import Config, alike
 from memcalc.readers.regular import file_name, read_head, shown
-from memcalc.readers.tensors import StoredTensor, model_name, tensor_class
+from memcalc.readers.tensors import StoredTensor, model_name, tensor_classes
 
 #: Configs in use have a few kilobytes; lists of quantised modules make the largest a few hundred.
 MOST_CONFIG_BYTES = 10 * 2**20
@@ -244,11 +244,13 @@ def stored_as(model: Model, tensors: Sequence[StoredTensor]) -> Model:
         raise FileError(f"{model.name}: the files of weights hold no tensors", "give a complete download")
     depth, sizes = model.depth, dict.fromkeys((*CLASSES, "mtp"), 0)
     floats: dict[str, int] = {}
-    for tensor in tensors:
-        sizes[tensor_class(tensor.name, depth)] += tensor.bytes
+    classes = tensor_classes([tensor.name for tensor in tensors], depth)
+    for tensor, found in zip(tensors, classes, strict=True):
+        sizes[found] += tensor.bytes
         form = FORMATS.get(tensor.type)
         if form:
             floats[form] = floats.get(form, 0) + tensor.bytes
+    _fold(sizes, model)
     computed = computed_bytes(model)
     if model.checkpoint == model.base_format and floats:
         # Without a quantisation the type that most bytes have is that of the checkpoint.
@@ -257,6 +259,26 @@ def stored_as(model: Model, tensors: Sequence[StoredTensor]) -> Model:
     known = {name: size for name, size in sizes.items() if size}
     model = replace(model, checkpoint_bytes=known)
     return _compared(model, sum(known.values()), computed)
+
+
+#: Where the bytes of a class go that the model has none of: names do not always tell classes apart.
+_INSTEAD = {
+    "experts": "dense",
+    "shared": "dense",
+    "router": "dense",
+    "recurrent": "attention",
+    "dense": "experts",
+}
+
+
+def _fold(sizes: dict[str, int], model: Model) -> None:
+    """Put bytes into classes that the model has."""
+    elements = model.elements()
+    for tensor, other in _INSTEAD.items():
+        if sizes[tensor] and not elements[tensor].total:
+            wanted = other if elements[other].total else "attention"
+            sizes[wanted] += sizes[tensor]
+            sizes[tensor] = 0
 
 
 def stored_total(model: Model, total: int | None) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -50,20 +50,22 @@ _NAMED: Mapping[str, tuple[str, ...]] = {
     ),
     "mtp": (r"(^|\.)mtp\.|(^|\.)nextn", r"\.(eh_proj|enorm|hnorm|shared_head)\."),
     "experts": (r"\.experts?\.|\.experts_|_exps\b|\.experts$", r"block_sparse_moe\.(input|output)_linear"),
-    "shared": (r"shared_expert|shared_mlp|_shexp\b|residual_mlp|fc[12]_latent",),
+    "shared": (r"shared_expert|shared_mlp|_shexp\b|residual_mlp|fc_latent",),
     "router": (
         r"\.(mlp|block_sparse_moe|feed_forward|ffn|moe|mixer)\.(gate|router)\b|\.router\b",
         r"e_score|expert_bias|gate\.wg|ffn_gate_inp|exp_probs",
+    ),
+    "attention": (r"\.mixer\.([qkvo]|qkv|out)_proj\b|\.mixer\.(q|k)_norm\b",),
+    "dense": (
+        r"\.mixer\.(up|down|gate)_proj\b",
+        r"\.(mlp|feed_forward|ffn|fc|fc_in|fc_out|ffn_up|ffn_down|ffn_gate)\b",
+        r"dense_h_to_h",
     ),
     "recurrent": (
         r"\.(linear_attn|mamba|mixer|ssm|conv|rglru|recurrent|time_mix|short_conv|shortconv)[._]",
         r"\.ssm_|A_log|dt_bias",
     ),
-    "dense": (
-        r"\.(mlp|feed_forward|ffn|fc1|fc2|fc_in|fc_out|ffn_up|ffn_down|ffn_gate)\b",
-        r"dense_h_to_4h|dense_4h_to_h",
-    ),
-    "attention": (r"(^|\.)(layers|h|blocks|blk|block)\.0\.",),
+    "layer": (r"(^|\.)(layers|h|blocks|blk|block)\.\.",),
     "head": (
         r"(^|\.)(lm_head|embed_out|output_layer|output|output_norm)\.",
         r"(^|\.)(final_layernorm|ln_f|norm|final_norm|norm_f)\.",
@@ -71,7 +73,8 @@ _NAMED: Mapping[str, tuple[str, ...]] = {
     "embedding": (r"embed|wte|wpe|token_embd|position_embd",),
 }
 _PATTERNS = [(tensor, re.compile("|".join(patterns))) for tensor, patterns in _NAMED.items()]
-_LAYER_LISTS = ("layers", "h", "blocks", "blk", "block")
+_LAYER = re.compile(r"(?:layers|blk|blocks|block|h)\.(\d{1,6})\.")
+_DIGITS = re.compile(r"\d+")
 
 
 def tensor_class(name: str, depth: int) -> str:
@@ -80,16 +83,31 @@ def tensor_class(name: str, depth: int) -> str:
     >>> tensor_class("model.layers.3.mlp.experts.0.up_proj.weight", 32), tensor_class("lm_head.weight", 32)
     ('experts', 'head')
     """
-    parts = name.split(".")
-    for at, part in enumerate(parts):
-        if part.isdecimal():
-            if len(part) < 7 and int(part) >= depth and parts[at - 1] in _LAYER_LISTS and "vis" not in name:
-                return "mtp"
-            parts[at] = "0"
-    return _class_of(".".join(parts))
+    found = _class_of(_DIGITS.sub("", name))
+    if found not in ("vision", "head", "embedding"):
+        layer = _LAYER.search(name)
+        if layer and int(layer[1]) >= depth:
+            return "mtp"
+    return found
+
+
+def tensor_classes(names: Sequence[str], depth: int) -> list[str]:
+    """The classes of many tensors at once, which a set of shards has: as `tensor_class` of each.
+
+    >>> tensor_classes(["lm_head.weight", "model.layers.0.mlp.up_proj.weight"], 1)
+    ['head', 'dense']
+    """
+    joined = "\n".join(names)
+    plain = _DIGITS.sub("", joined).split("\n")
+    beyond = any(int(layer) >= depth for layer in set(_LAYER.findall(joined)))
+    if beyond or len(plain) != len(names):
+        return [tensor_class(name, depth) for name in names]
+    known = {name: _class_of(name) for name in set(plain)}
+    return [known[name] for name in plain]
 
 
 @lru_cache(maxsize=4096)
 def _class_of(name: str) -> str:
-    """The class by a name whose numbers are taken out, of which a model has few."""
-    return next((tensor for tensor, pattern in _PATTERNS if pattern.search(name)), "attention")
+    """The class by a name whose digits are taken out, of which a model has few."""
+    found = next((tensor for tensor, pattern in _PATTERNS if pattern.search(name)), "layer")
+    return "attention" if found == "layer" else found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from memcalc.model import FeedForward, GroupedAttention, Layers, Model
+from memcalc.model import FeedForward, Layers, Model
 from memcalc.readers import architectures
 from memcalc.readers.architectures import vision
 from memcalc.readers.architectures.config import Config, model_of
