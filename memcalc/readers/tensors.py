@@ -98,8 +98,9 @@ def tensor_classes(names: Sequence[str], depth: int) -> list[str]:
     ['head', 'dense']
     """
     joined = "\n".join(names)
-    plain = _DIGITS.sub("", joined).split("\n")
-    beyond = any(int(layer) >= depth for layer in set(_LAYER.findall(joined)))
+    plain = joined.encode("utf-8", "replace").translate(None, b"0123456789").decode().split("\n")
+    # Layers beyond the model's own begin with the one after its last.
+    beyond = any(f"{word}.{depth}." in joined for word in ("layers", "blk", "blocks", "block", "h"))
     if beyond or len(plain) != len(names):
         return [tensor_class(name, depth) for name in names]
     known = {name: _class_of(name) for name in set(plain)}
