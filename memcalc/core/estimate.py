@@ -183,6 +183,10 @@ def _placement_rows(
             "weights": round(sum(size for part, size in parts.items() if part != "kv")),
             "kv_cache": round(parts["kv"]),
         }
+        if needed["state"]:
+            # Each sequence's state is read and written, in all its copies.
+            read["state"] = 2 * held.resident_kv(batch, context, state=True)
+            read["kv_cache"] = max(0, read["kv_cache"] - read["state"])
     return tuple(
         PlacementRow(tensor, size, tiers[tensor], read.get(tensor)) for tensor, size in needed.items()
     )

@@ -68,7 +68,8 @@ def answer(report: Report) -> str:
     most = report.limits.max_batch
     if most:
         room = most / report.workload.batch
-        text += f", room for {room:,.1f} times the batch" if room >= 1.05 else ", no room for a larger batch"
+        shown = f"{room:,.1f}" if room < 10 else f"{room:,.0f}"
+        text += f", room for {shown} times the batch" if room >= 1.05 else ", no room for a larger batch"
     return text
 
 

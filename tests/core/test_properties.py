@@ -187,6 +187,8 @@ def test_a_pass_reads_no_more_than_is_resident_and_no_less_for_a_larger_batch(
     tied = job.book.weight_bytes["embedding"] * job.book.model.tied_embeddings * choice.job.layout.chips
     for part in ("attention", "ffn", "experts"):
         assert read[part] <= flights * (job.held.resident[part] + tied) + 64
+    if job.micro_batch(batch + 1)[0] < flights:
+        return  # one sequence more may make micro-batches larger and fewer, and each reads the weights once
     more = job.work(replace(work, batch=batch + 1), choice.placement).part_bytes
     assert all(more[part] >= read[part] * (1 - 1e-9) for part in read)
 
