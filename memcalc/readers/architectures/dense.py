@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from memcalc.model import FeedForward, GroupedAttention, LatentAttention, Layers, Model
+from memcalc.model import FeedForward, GroupedAttention, Layers, Model
 from memcalc.readers.architectures.config import Config, model_of
 
 #: The sizes that every class fills in where a file omits them, in the order of `sizes`.
@@ -481,22 +481,3 @@ def doge(config: Config) -> Model:
         "other_vector": kv * (1 + attention.qkv_bias),
     }
     return model_of(config, alike_layers(config, attention, plain(config, "mlp_bias"), **layer))
-
-
-def youtu(config: Config) -> Model:
-    """YoutuForCausalLM: multi-head latent attention before a dense part."""
-    more = {
-        "tie_word_embeddings": True, "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_rope_head_dim": 64,
-        "v_head_dim": 128, "qk_nope_head_dim": 128,
-    }  # fmt: skip
-    config = config.with_defaults(sizes(128256, 2048, 6144, 32, 16, 131072, **more))
-    attention = LatentAttention(
-        heads=heads_of(config),
-        latent_dim=config.count("kv_lora_rank"),
-        rope_dim=config.count("qk_rope_head_dim"),
-        nope_dim=config.count("qk_nope_head_dim"),
-        value_dim=config.count("v_head_dim"),
-        query_rank=stated(config, "q_lora_rank"),
-        bias=config.flag("attention_bias"),
-    )
-    return model_of(config, [Layers(config.layers(), attention, plain(config))])

@@ -202,10 +202,12 @@ def falcon(config: Config) -> Model:
     config = _old_width(config).with_defaults(
         {**defaults, "max_position_embeddings": 2048, "tie_word_embeddings": True}
     )
-    heads, newer = heads_of(config), config.flag("new_decoder_architecture")
+    # The first release of the 40B model has its key-value heads under a word of its own, and no flag.
+    heads = heads_of(config)
+    newer = config.flag("new_decoder_architecture") or config.given("n_head_kv")
     kv_heads = 1 if config.flag("multi_query", default=True) else heads
     if newer:
-        kv_heads = config.count("num_kv_heads", default=heads)
+        kv_heads = config.count("num_kv_heads", "n_head_kv", default=heads)
     norms = config.count("num_ln_in_parallel_attn", default=2 if newer else 1, least=0)
     if not config.flag("parallel_attn", default=True):
         norms = 2

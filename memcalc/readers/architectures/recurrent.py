@@ -147,6 +147,7 @@ def mamba2_mixer(
     *,
     conv_bias: bool,
     bias: bool,
+    out_bias: bool | None = None,
     norm: bool = True,
 ) -> RecurrentMixer:
     """Mamba-2: heads with a scalar decay each; B and C are shared by groups; one projection for all inputs."""
@@ -154,13 +155,16 @@ def mamba2_mixer(
     channels = inner + 2 * groups * state
     projected = inner + channels + heads
     matrix = width * projected + inner * width
-    vector = 3 * heads + channels * (kernel + conv_bias) + inner * norm + (projected + width) * bias
+    vector = 3 * heads + channels * (kernel + conv_bias) + inner * norm + projected * bias
+    vector += width * (bias if out_bias is None else out_bias)
     return RecurrentMixer(
         "mamba2", heads, state, head_dim, matrix, vector, channels, kernel, state_format=state_format(config)
     )
 
 
-def _prefixed_mamba2(config: Config, *, inner: int | None = None, norm: bool = True) -> RecurrentMixer:
+def _prefixed_mamba2(
+    config: Config, *, inner: int | None = None, norm: bool = True, out_bias: bool | None = None
+) -> RecurrentMixer:
     """Mamba-2 by the names of Bamba, Granite and Falcon-H1."""
     heads = config.count("mamba_n_heads")
     inner = config.count("mamba_expand") * config.count("hidden_size") if inner is None else inner
@@ -171,7 +175,7 @@ def _prefixed_mamba2(config: Config, *, inner: int | None = None, norm: bool = T
     return mamba2_mixer(
         config, heads, head_dim, config.count("mamba_n_groups"), config.count("mamba_d_state"),
         config.count("mamba_d_conv"), conv_bias=config.flag("mamba_conv_bias", default=True),
-        bias=config.flag("mamba_proj_bias"), norm=norm,
+        bias=config.flag("mamba_proj_bias"), norm=norm, out_bias=out_bias,
     )  # fmt: skip
 
 
@@ -292,7 +296,6 @@ def nemotron_h(config: Config) -> Model:
         raise config.error(name, "has a layer that this architecture does not know")
     if config.given("num_hidden_layers") and config.layers() != len(words):
         raise config.error("num_hidden_layers", f"is not the length of {name}, {len(words)}")
-    bias = config.flag("attention_bias")
     head_dim = config.count("attention_head_dim", "head_dim")
     mlp_bias = config.flag("mlp_bias")
     blocks: dict[str, Layers] = {}
@@ -306,7 +309,7 @@ def nemotron_h(config: Config) -> Model:
         )  # fmt: skip
         blocks["mamba"] = Layers(1, mixer, FeedForward(0), 1)
     if "attention" in kinds:
-        attention = grouped(config, head_dim=head_dim, qkv_bias=bias, output_bias=bias)
+        attention = grouped(config, head_dim=head_dim)
         blocks["attention"] = Layers(1, attention, FeedForward(0), 1)
     if "mlp" in kinds:
         dense = FeedForward(config.count("intermediate_size"), gated=False, bias=mlp_bias)
@@ -321,7 +324,8 @@ def nemotron_h(config: Config) -> Model:
             latent_width=config.maybe("moe_latent_size"),
         )  # fmt: skip
         blocks["moe"] = Layers(1, NoMixer(), experts, 1)
-    return model_of(config, [blocks[_BLOCKS[word]] for word in words])
+    # The class has no attention bias and no tied head, whatever the file says.
+    return model_of(config, [blocks[_BLOCKS[word]] for word in words], tied_embeddings=False)
 
 
 def falcon_h1(config: Config) -> Model:
@@ -329,7 +333,9 @@ def falcon_h1(config: Config) -> Model:
     config = config.with_defaults(FALCON_H1)
     bias = config.flag("attention_bias")
     inner = config.maybe("mamba_d_ssm") or config.count("mamba_expand") * config.count("hidden_size")
-    mixer = _prefixed_mamba2(config, inner=inner, norm=config.flag("mamba_rms_norm"))
+    mixer = _prefixed_mamba2(
+        config, inner=inner, norm=config.flag("mamba_rms_norm"), out_bias=config.flag("projectors_bias")
+    )
     layer = Layers(
         config.layers(),
         grouped(config, qkv_bias=bias, output_bias=bias),
@@ -519,4 +525,5 @@ def kimi_linear(config: Config) -> Model:
             for r, s in zip(recurrent, parts, strict=True)
         ],
         context_limit_tokens=config.maybe("model_max_length", "max_position_embeddings"),
+        tied_embeddings=False,
     )

@@ -14,7 +14,7 @@ def blocks(
     """Parameters of a transformer encoder; `norms` counts vectors of its width a layer (a LayerNorm has two).
 
     >>> blocks(1, 8, 16)
-    608
+    600
     """
     attention = 4 * width * width + 4 * width * attention_bias
     ups = 2 if gated else 1
@@ -142,11 +142,7 @@ def llama4(v: Config) -> int:
     total = width + (_positions(v) + 1) * width + _patches(v, width) + 4 * width
     total += blocks(v.layers(), width, inner)
     shuffled = int(width // v.number("pixel_shuffle_ratio") ** 2)
-    return (
-        total
-        + shuffled * v.count("projector_input_dim")
-        + (v.count("projector_input_dim") * v.count("projector_output_dim"))
-    )
+    return total + shuffled * v.count("projector_input_dim") + (v.count("projector_output_dim") ** 2)
 
 
 def mllama(v: Config) -> int:
@@ -174,8 +170,7 @@ def gemma4(v: Config) -> int:
     width, inner, head = v.count("hidden_size"), v.count("intermediate_size"), v.count("head_dim")
     heads = v.count("num_attention_heads")
     shared = v.count("num_key_value_heads", default=heads)
-    bias = v.flag("attention_bias")
-    attention = 2 * width * (heads + shared) * head + ((heads + 2 * shared) * head + width) * bias + 2 * head
+    attention = 2 * width * (heads + shared) * head + 2 * head
     layer = attention + 3 * width * inner + 4 * width
     return 2 * v.count("position_embedding_size") * width + _patches(v, width) + v.layers() * layer
 

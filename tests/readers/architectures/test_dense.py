@@ -8,7 +8,7 @@ import pytest
 from memcalc.core.ledger import ledger
 from memcalc.errors import FileError
 from memcalc.model import Model
-from memcalc.readers.architectures import dense, early
+from memcalc.readers.architectures import dense, early, latent
 from memcalc.readers.architectures.config import Config, Rules
 from memcalc.workload import Precision
 
@@ -185,9 +185,9 @@ SMALL = [
     (dense.doge, shape(380, 8, 59, 8, 2, 234, head_dim=4, attention_bias=False, mlp_bias=True), 20936, 2560, 25600),
     (dense.doge, shape(345, 16, 38, 8, 2, 215, num_key_value_heads=2, tie_word_embeddings=False, attention_bias=True, mlp_bias=False), 35280, 5120, 51200),
     (dense.doge, shape(158, 12, 7, 9, 3, 111, num_key_value_heads=1, tie_word_embeddings=True, mlp_bias=True), 8415, 1440, 14400),
-    (dense.youtu, shape(115, 32, 32, 4, 4, 84, attention_bias=True, kv_lora_rank=4, q_lora_rank=20, qk_rope_head_dim=4, v_head_dim=6, qk_nope_head_dim=5), 26832, 640, 6400),
-    (dense.youtu, shape(327, 96, 14, 1, 4, 62, tie_word_embeddings=True, attention_bias=False, kv_lora_rank=12, q_lora_rank=None, qk_rope_head_dim=6, v_head_dim=2, qk_nope_head_dim=8), 44076, 360, 3600),
-    (dense.youtu, shape(76, 96, 43, 7, 6, 9, tie_word_embeddings=False, kv_lora_rank=28, q_lora_rank=None, qk_rope_head_dim=6, v_head_dim=8, qk_nope_head_dim=7), 228076, 4760, 47600),
+    (latent.youtu, shape(115, 32, 32, 4, 4, 84, attention_bias=True, kv_lora_rank=4, q_lora_rank=20, qk_rope_head_dim=4, v_head_dim=6, qk_nope_head_dim=5), 26832, 640, 6400),
+    (latent.youtu, shape(327, 96, 14, 1, 4, 62, tie_word_embeddings=True, attention_bias=False, kv_lora_rank=12, q_lora_rank=None, qk_rope_head_dim=6, v_head_dim=2, qk_nope_head_dim=8), 44076, 360, 3600),
+    (latent.youtu, shape(76, 96, 43, 7, 6, 9, tie_word_embeddings=False, kv_lora_rank=28, q_lora_rank=None, qk_rope_head_dim=6, v_head_dim=8, qk_nope_head_dim=7), 228076, 4760, 47600),
     (dense.nanochat, shape(29, 32, 41, 5, 2, 244, head_dim=10, attention_bias=False), 27776, 4000, 40000),
     (dense.nanochat, shape(98, 16, 69, 2, 2, 8, num_key_value_heads=2, tie_word_embeddings=True, attention_bias=True), 8160, 1280, 12800),
     (dense.nanochat, shape(117, 32, 41, 6, 8, 283, num_key_value_heads=None, head_dim=4, tie_word_embeddings=False, attention_bias=True), 48576, 7680, 76800),
@@ -214,6 +214,37 @@ def test_small_configs_count_as_transformers_does(rule, table, total, short, lon
     assert (bf16.kv_bytes_per_sequence(10), bf16.kv_bytes_per_sequence(100)) == (short, long)
 
 
+OPENELM = {
+    "vocab_size": 32000,
+    "model_dim": 1280,
+    "head_dim": 64,
+    "num_transformer_layers": 16,
+    "num_query_heads": [12] * 5 + [16] * 7 + [20] * 4,
+    "num_kv_heads": [3] * 5 + [4] * 7 + [5] * 4,
+    "ffn_multipliers": [
+        0.5,
+        0.73,
+        0.97,
+        1.2,
+        1.43,
+        1.67,
+        1.9,
+        2.13,
+        2.37,
+        2.6,
+        2.83,
+        3.07,
+        3.3,
+        3.53,
+        3.77,
+        4.0,
+    ],
+    "ffn_dim_divisor": 256,
+    "normalize_qk_projections": True,
+    "share_input_output_layers": True,
+}
+
+
 # fmt: off
 PUBLISHED = [
     ("llama-3.1-8b", dense.llama, shape(128256, 4096, 14336, 32, 32, 131072, num_key_value_heads=8), 8030261248, 131072),
@@ -234,6 +265,7 @@ PUBLISHED = [
     ("mpt-7b", early.mpt, {"vocab_size": 50432, "d_model": 4096, "n_heads": 32, "n_layers": 32}, 6649286656, 524288),
     ("falcon-7b", early.falcon, {}, 6921720704, 8192),
     ("falcon-40b", early.falcon, {"hidden_size": 8192, "num_hidden_layers": 60, "num_attention_heads": 128, "num_kv_heads": 8, "new_decoder_architecture": True}, 41303293952, 122880),
+    ("falcon-40b-first", early.falcon, {"hidden_size": 8192, "n_layer": 60, "n_head": 128, "n_head_kv": 8, "bias": False, "parallel_attn": True}, 41303293952, 122880),
     ("starcoder", early.gpt_bigcode, {"vocab_size": 49152, "n_embd": 6144, "n_layer": 40, "n_head": 48, "n_positions": 8192}, 15517456384, 20480),
     ("phi-2", early.phi, shape(51200, 2560, 10240, 32, 32, 2048), 2779683840, 327680),
     ("phi-3-small", early.phi3small, {}, 7392272384, 131072),
@@ -250,6 +282,7 @@ PUBLISHED = [
     ("yi-6b", early.yi, {}, 6061035520, 65536),
     ("yi-34b", early.yi, shape(64000, 7168, 20480, 60, 56, 4096, num_key_value_heads=8), 34388917248, 245760),
     ("minicpm-2b", early.minicpm, shape(122753, 2304, 5760, 40, 36, 4096), 2724880896, 368640),
+    ("openelm-270m", early.openelm, OPENELM, 271527168, 16128),
     ("mobilellm-125m", early.mobilellm, shape(32000, 576, 1536, 30, 9, 2048, num_key_value_heads=3, share_embedding=True), 124635456, 23040),
 ]
 # fmt: on
@@ -421,6 +454,15 @@ WORDS = ["full_attention"] * 3
         (early.chatglm, {"inner_hidden_size": 16384}, "inner_hidden_size"),
         (early.phi3small, {"ff_dim_multiplier": 4}, "ff_dim_multiplier"),
         (early.minicpm, {**PLAIN, "num_experts": 8}, "num_experts"),
+        (early.openelm, {**OPENELM, "num_kv_heads": [3] * 15}, "num_kv_heads: has 15 entries for 16 layers"),
+        (early.openelm, {**OPENELM, "num_query_heads": [3] * 17}, "num_query_heads: must be a list of 16"),
+        (
+            early.openelm,
+            {**OPENELM, "num_kv_heads": [5] * 16},
+            "num_kv_heads: 5 does not divide 12 query heads",
+        ),
+        (early.openelm, {**OPENELM, "ffn_multipliers": [1.0]}, "ffn_multipliers: must be a list of 16"),
+        (early.openelm, {**OPENELM, "ffn_multipliers": ["x"] * 16}, "ffn_multipliers"),
         (early.mobilellm, {**PLAIN, "layer_sharing": True}, "layer_sharing"),
     ],
 )
