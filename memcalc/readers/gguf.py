@@ -78,7 +78,7 @@ _REMOVED: Mapping[int, str] = {
 LONGEST_ARRAY = 4096
 #: Bounds that no file in use comes near, over all parts of a split file; they keep hostile ones short.
 LARGEST_HEADER_BYTES = 128 * 2**20
-MOST_KEYS = 10_000
+MOST_KEYS = 50_000
 MOST_TENSORS = 100_000
 MOST_PARTS = 10_000
 _MOST_KEPT_TEXT_BYTES = 16 * 2**20
