@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from memcalc.errors import FileError
@@ -176,6 +177,26 @@ def _of_mixer(mixer: Attention, width: int) -> list[Matrix]:
             wide = mixer.indexer.heads * mixer.indexer.head_dim
             found.append(one("indexer.q_b_proj", wide, mixer.query_rank, "indexer.wq_b"))
         return found
+    if isinstance(mixer, RecurrentMixer) and mixer.variant == "gated-delta-net":
+        inner = mixer.heads * mixer.value_dim
+        parts = {
+            "in_proj_qkv": (mixer.conv_channels, width), "in_proj_z": (inner, width), "out_proj": (width, inner),
+            "in_proj_b": (mixer.heads, width), "in_proj_a": (mixer.heads, width),
+        }  # fmt: skip
+        fused = {"in_proj_qkv": "in_proj_qkvz", "in_proj_z": "in_proj_qkvz", "in_proj_b": "in_proj_ba",
+                 "in_proj_a": "in_proj_ba"}  # fmt: skip
+        return [
+            Matrix(
+                ("linear_attn." + name, "linear_attn." + fused.get(name, name)), "recurrent", rows, columns
+            )
+            for name, (rows, columns) in parts.items()
+        ]
+    if isinstance(mixer, RecurrentMixer) and mixer.variant == "mamba2":
+        inner = mixer.heads * mixer.value_dim
+        return [
+            Matrix(("mamba.in_proj", "mixer.in_proj"), "recurrent", mixer.matrix // width - inner, width),
+            Matrix(("mamba.out_proj", "mixer.out_proj"), "recurrent", width, inner),
+        ]
     if isinstance(mixer, RecurrentMixer) and mixer.matrix:
         # Only the sum is known; its projections have the width of the model on one side.
         names = ("linear_attn.in_proj", "linear_attn.in_proj_qkv", "linear_attn", "mamba.in_proj", "mamba",
@@ -220,6 +241,12 @@ def _of_feed_forward(part: FeedForward, width: int) -> list[Matrix]:
 # ----------------------------------------------------------------------------- what a list of names means
 
 
+_INDEX = re.compile(r"\.\d+\.")
+#: How wrappers spell the layers of the text.
+_SPELLED = ("model.language_model.model.layers.", "model.language_model.layers.", "language_model.model.layers.",
+            "language_model.layers.", "backbone.layers.", "transformer.h.")  # fmt: skip
+
+
 class _Names:
     """A list of modules: whole names and parts of names, wildcards, regular expressions."""
 
@@ -241,6 +268,9 @@ class _Names:
                 steps += _steps(entry[3:], file, key)
                 self.patterns.append(_compiled(entry[3:], file, key))
                 continue
+            for spelled in _SPELLED:
+                entry = entry.replace(spelled, "model.layers.")  # noqa: PLW2901 - as checkpoints without a wrapper
+            entry = entry.replace("language_model.lm_head", "lm_head")  # noqa: PLW2901
             plain = entry.removesuffix("*").removesuffix(".").removeprefix("*").removeprefix(".")
             if "*" in plain or "?" in plain or "[" in plain:
                 steps += 1e4
@@ -249,16 +279,31 @@ class _Names:
                 self.parts.add(plain)
         if steps > _MOST_STEPS:
             raise FileError(f"{file}: quantization_config.{key}: has more patterns than can be tried", _HINT)
-        self._seen: dict[str, bool] = {}
+        self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.globs or self.patterns)
 
     def hold(self, names: Iterable[str]) -> bool:
         """Whether one of the names of a module is meant."""
+        if not self:
+            return False
+        if not self._indexed:
+            # No entry tells layers apart: what holds for one holds for all.
+            names = [_INDEX.sub(".0.", name) for name in names]
         return any(self._holds(name) for name in names)
 
+    @cached_property
+    def _indexed(self) -> bool:
+        """Whether an entry names a layer by its number, or may do so."""
+        return bool(self.globs or self.patterns) or any(_INDEX.search(f".{part}.") for part in self.parts)
+
     def _holds(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = self._look_up(name)
+        return self._known[name]
+
+    def _look_up(self, name: str) -> bool:
         pieces = name.split(".")
         for start in range(len(pieces)):
             for end in range(start + 1, len(pieces) + 1):
@@ -266,15 +311,13 @@ class _Names:
                     return True
         if not self.globs and not self.patterns:
             return False
-        if name not in self._seen:
-            # Wrappers put a prefix before the layers, which patterns may spell out.
-            spelled = (name, "model.language_" + name, "language_model." + name)
-            self._seen[name] = any(
-                any(fnmatchcase(one, glob) for glob in self.globs)
-                or any(pattern.match(one) for pattern in self.patterns)
-                for one in spelled
-            )
-        return self._seen[name]
+        # Wrappers put a prefix before the layers, which patterns may spell out.
+        spelled = (name, "model.language_" + name, "language_model." + name)
+        return any(
+            any(fnmatchcase(one, glob) for glob in self.globs)
+            or any(pattern.match(one) for pattern in self.patterns)
+            for one in spelled
+        )
 
 
 def _steps(pattern: str, file: str, key: str) -> float:
@@ -470,7 +513,7 @@ def _float_scheme(bits: int, strategy: str, group: int, *, static: bool, file: s
     return Scheme("fp8", lambda rows, columns: rows * columns + scale + more)
 
 
-def _compressed(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
+def _compressed(table: Mapping[str, Any], file: str, _: str | None, scale: int = 2) -> _Choose:
     groups = table.get("config_groups")
     if not isinstance(groups, dict) or not groups or len(groups) > 100:
         raise FileError(f"{file}: quantization_config.config_groups: must be a table of groups", _HINT)
@@ -482,7 +525,7 @@ def _compressed(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
                 f"{file}: quantization_config.config_groups.{key}: must have a table of weights", _HINT
             )
         form = group.get("format") or table.get("format")
-        scheme = _weights(group["weights"], group.get("input_activations"), form, file)
+        scheme = _weights(group["weights"], group.get("input_activations"), form, file, scale)
         targets = group.get("targets")
         linear = targets in (None, "Linear") or (isinstance(targets, list) and "Linear" in targets)
         ways.append((linear, _Names(targets, file, "targets"), scheme))
@@ -491,14 +534,16 @@ def _compressed(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
         if ignored.hold(names):
             return None
         for linear, targets, scheme in ways:
-            if targets.hold(names) or (linear and (tensor != "head" or bool(ignored))):
+            # A head that is meant to stay is ignored by name; routers are no linear layers.
+            meant = tensor != "router" and (tensor != "head" or bool(ignored))
+            if targets.hold(names) or (linear and meant):
                 return scheme
         return None
 
     return choose
 
 
-def _weights(weights: Mapping[str, Any], activations: Any, form: Any, file: str) -> Scheme:
+def _weights(weights: Mapping[str, Any], activations: Any, form: Any, file: str, scale: int) -> Scheme:
     bits, strategy = _whole(weights, "num_bits", file), weights.get("strategy") or "tensor"
     group = weights.get("group_size")
     group = _whole(weights, "group_size", file) if group is not None else -1
@@ -506,7 +551,7 @@ def _weights(weights: Mapping[str, Any], activations: Any, form: Any, file: str)
     if weights.get("type") == "float":
         if group == 0 or (bits == 4 and group < 1):
             raise FileError(f"{file}: quantization_config: group_size {group} is not known", _HINT)
-        return _float_scheme(bits, str(strategy), group, static=static, file=file)
+        return _float_scheme(bits, str(strategy), group, static=static, file=file, scale=scale)
     zeros = weights.get("symmetric") is False
     if form == "pack-quantized":
         index = weights.get("actorder") in ("group", True)
@@ -521,7 +566,7 @@ def _weights(weights: Mapping[str, Any], activations: Any, form: Any, file: str)
 def _modelopt(table: Mapping[str, Any], file: str) -> _Choose:
     if isinstance(table.get("config_groups"), dict) and table["config_groups"]:
         return _compressed(
-            {**table, "ignore": table.get("ignore") or table.get("exclude_modules")}, file, None
+            {**table, "ignore": table.get("ignore") or table.get("exclude_modules")}, file, None, 4
         )
     algorithm = str(table.get("quant_algo", "")).upper()
     kept = _kept(table, file, "exclude_modules", "ignore")

@@ -110,21 +110,8 @@ def read_safetensors_index(path: Path) -> Index:
     ...     read_safetensors_index(file)
     Index(tensors=None, total_size=12, names=('w',))
     """
-    name = file_name(path)
-    content, size = read_head(path, LARGEST_INDEX_BYTES)
-    if size > LARGEST_INDEX_BYTES:
-        raise FileError(f"{name}: is larger than 50 MB", "an index is a few megabytes of JSON")
-    _refuse_pointer(name, content)
-    table, text = _parse(name, content, "an index is a JSON object with a weight_map")
-    weight_map = table.get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise FileError(f"{name}: has no weight_map", "an index maps each tensor to its shard there")
-    if len(weight_map) > MOST_TENSORS:
-        raise FileError(f"{name}: names {len(weight_map)} tensors, and may name {MOST_TENSORS} at most")
-    rest = {key: value for key, value in table.items() if key != "weight_map"}
-    _refuse_duplicates(name, text, 1 + 2 * len(weight_map) + _strings(rest), weight_map)
-    shards = _shards(name, weight_map)
-    return Index(_read_shards(path, shards), _total_size(name, table.get("metadata")), tuple(weight_map))
+    shards, names, total_size = _index(path)
+    return Index(_read_shards(path, shards), total_size, names)
 
 
 def find_weights(folder: Path) -> str | None:
@@ -161,6 +148,24 @@ def find_weights(folder: Path) -> str | None:
         if len(found) == 1:
             return os.path.join(folder, found[0])
     return None
+
+
+def _index(path: Path) -> tuple[dict[str, list[str]], tuple[str, ...], int | None]:
+    """Tensors by shard, all tensors and the total size that an index states; its text is not kept."""
+    name = file_name(path)
+    content, size = read_head(path, LARGEST_INDEX_BYTES)
+    if size > LARGEST_INDEX_BYTES:
+        raise FileError(f"{name}: is larger than 50 MB", "an index is a few megabytes of JSON")
+    _refuse_pointer(name, content)
+    table, text = _parse(name, content, "an index is a JSON object with a weight_map")
+    weight_map = table.get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise FileError(f"{name}: has no weight_map", "an index maps each tensor to its shard there")
+    if len(weight_map) > MOST_TENSORS:
+        raise FileError(f"{name}: names {len(weight_map)} tensors, and may name {MOST_TENSORS} at most")
+    rest = {key: value for key, value in table.items() if key != "weight_map"}
+    _refuse_duplicates(name, text, 1 + 2 * len(weight_map) + _strings(rest), weight_map)
+    return _shards(name, weight_map), tuple(weight_map), _total_size(name, table.get("metadata"))
 
 
 def _read(path: Path, sizes: _Sizes) -> tuple[StoredTensor, ...]:

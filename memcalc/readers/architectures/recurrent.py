@@ -97,7 +97,6 @@ _WORDS = {
     "linear_attention": True,
     "attention": False,
     "full_attention": False,
-    "hybrid": True,
 }
 _STATE_FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -203,7 +202,9 @@ def recurrent_layers(config: Config, depth: int, default: list[bool]) -> list[bo
         if words is not None:
             if not set(words) <= set(_WORDS):
                 raise config.error(name, "has a word that this architecture does not know")
-            return [_WORDS[word] for word in words[:depth]]
+            if len(words) != depth:
+                raise config.error(name, f"has {len(words)} entries for {depth} layers")
+            return [_WORDS[word] for word in words]
     return default
 
 
@@ -234,10 +235,15 @@ def jamba(config: Config) -> Model:
     attention, mixer = grouped(config), mamba_mixer(config, "mamba_", norms=True)
     dense = FeedForward(config.count("intermediate_size"))
     experts = dense
-    if config.count("num_experts") > 1:
-        experts = mixture(config, ("num_experts",), width=config.count("intermediate_size"))
+    if config.count("num_experts", "num_local_experts") > 1:
+        experts = mixture(
+            config, ("num_experts", "num_local_experts"), width=config.count("intermediate_size")
+        )
     period, offset = config.count("attn_layer_period"), config.count("attn_layer_offset", least=0)
     each, first = config.count("expert_layer_period"), config.count("expert_layer_offset", least=0)
+    for name, of, within in (("attn", offset, period), ("expert", first, each)):
+        if of >= within:
+            raise config.error(f"{name}_layer_offset", f"must be less than the period of {within}")
     recurrent = recurrent_layers(config, depth, [index % period != offset for index in range(depth)])
     return model_of(
         config,
@@ -282,11 +288,26 @@ _BLOCKS = {
 }  # fmt: skip
 
 
+def _nemotron_experts(config: Config) -> Layers:
+    """Experts beside one shared expert, which alone has biases, as have the projections to the latent width."""
+    shared, latent_width = (
+        config.count("moe_shared_expert_intermediate_size"),
+        config.maybe("moe_latent_size"),
+    )
+    experts = mixture(
+        config, ("n_routed_experts", "num_local_experts"), width=config.count("moe_intermediate_size"), gated=False,
+        shared_width=shared, latent_width=latent_width,
+    )  # fmt: skip
+    width = config.count("hidden_size")
+    biases = shared + width + (latent_width + width if latent_width else 0)
+    return Layers(1, NoMixer(), experts, 1, other_vector=biases * config.flag("mlp_bias"))
+
+
 def nemotron_h(config: Config) -> Model:
     """NemotronHForCausalLM: a layer is one block: Mamba-2, attention, a dense part or experts, behind one norm."""
     config = config.with_defaults(NEMOTRON_H)
-    words: list[str] | None = config.words("layers_block_type")
-    name = "layers_block_type"
+    name = "layer_types" if config.given("layer_types") else "layers_block_type"
+    words = config.words(name)
     if words is None:
         name = "hybrid_override_pattern"
         words = list(config.word(name))
@@ -296,16 +317,17 @@ def nemotron_h(config: Config) -> Model:
         raise config.error(name, "has a layer that this architecture does not know")
     if config.given("num_hidden_layers") and config.layers() != len(words):
         raise config.error("num_hidden_layers", f"is not the length of {name}, {len(words)}")
-    head_dim = config.count("attention_head_dim", "head_dim")
+    # The first release of the class has another word for the width of a head.
+    head_dim = config.count("head_dim", "attention_head_dim")
     mlp_bias = config.flag("mlp_bias")
     blocks: dict[str, Layers] = {}
     kinds = {_BLOCKS[word] for word in words}
     if "mamba" in kinds:
         mixer = mamba2_mixer(
-            config, config.count("mamba_num_heads"), config.count("mamba_head_dim"), config.count("n_groups"),
-            config.count("ssm_state_size"), config.count("conv_kernel"),
-            conv_bias=config.flag("use_conv_bias", default=True),
-            bias=config.flag("use_bias") or config.flag("mamba_proj_bias"),
+            config, config.count("mamba_num_heads"), config.count("mamba_head_dim"),
+            config.count("mamba_n_groups", "n_groups"), config.count("ssm_state_size"),
+            config.count("mamba_d_conv", "conv_kernel"),
+            conv_bias=config.flag("mamba_conv_bias", "use_conv_bias", default=True), bias=config.flag("use_bias"),
         )  # fmt: skip
         blocks["mamba"] = Layers(1, mixer, FeedForward(0), 1)
     if "attention" in kinds:
@@ -315,15 +337,7 @@ def nemotron_h(config: Config) -> Model:
         dense = FeedForward(config.count("intermediate_size"), gated=False, bias=mlp_bias)
         blocks["mlp"] = Layers(1, NoMixer(), dense, 1)
     if "moe" in kinds:
-        if mlp_bias:
-            raise config.error("mlp_bias", "is not understood for experts")
-        experts = mixture(
-            config, ("n_routed_experts",), width=config.count("moe_intermediate_size"), gated=False,
-            shared_width=config.count("moe_shared_expert_intermediate_size", least=0)
-            * bool(config.count("n_shared_experts", least=0)),
-            latent_width=config.maybe("moe_latent_size"),
-        )  # fmt: skip
-        blocks["moe"] = Layers(1, NoMixer(), experts, 1)
+        blocks["moe"] = _nemotron_experts(config)
     # The class has no attention bias and no tied head, whatever the file says.
     return model_of(config, [blocks[_BLOCKS[word]] for word in words], tied_embeddings=False)
 
@@ -332,7 +346,9 @@ def falcon_h1(config: Config) -> Model:
     """FalconH1ForCausalLM: attention and Mamba-2 side by side in each layer."""
     config = config.with_defaults(FALCON_H1)
     bias = config.flag("attention_bias")
-    inner = config.maybe("mamba_d_ssm") or config.count("mamba_expand") * config.count("hidden_size")
+    inner = config.count("mamba_expand") * config.count("hidden_size")
+    if not null(config, "mamba_d_ssm"):
+        inner = config.count("mamba_d_ssm")
     mixer = _prefixed_mamba2(
         config, inner=inner, norm=config.flag("mamba_rms_norm"), out_bias=config.flag("projectors_bias")
     )
@@ -460,7 +476,14 @@ def _lfm2_mixers(config: Config, depth: int) -> list[Attention]:
         words = ["full_attention" if full is None or i in full else "conv" for i in range(depth)]
     if not set(words) <= {"full_attention", "conv"}:
         raise config.error("layer_types", "has a word that this architecture does not know")
-    return [attention if word == "full_attention" else conv for word in words[:depth]]
+    if len(words) != depth:
+        raise config.error("layer_types", f"has {len(words)} entries for {depth} layers")
+    return [attention if word == "full_attention" else conv for word in words]
+
+
+def _lfm2_tied(config: Config) -> bool:
+    """LFM2's own word goes before the usual one."""
+    return config.flag("tie_embedding", "tie_word_embeddings", default=True)
 
 
 def lfm2(config: Config) -> Model:
@@ -473,9 +496,8 @@ def lfm2(config: Config) -> Model:
             inner = int(config.number("block_ffn_dim_multiplier") * inner)
             multiple = config.count("block_multiple_of")
             inner = -(-inner // multiple) * multiple
-    tied = config.flag("tie_embedding", default=True)
     layers = [Layers(1, mixer, FeedForward(inner)) for mixer in _lfm2_mixers(config, config.layers())]
-    return model_of(config, layers, tied=tied)
+    return model_of(config, layers, tied_embeddings=_lfm2_tied(config))
 
 
 def lfm2_moe(config: Config) -> Model:
@@ -486,35 +508,57 @@ def lfm2_moe(config: Config) -> Model:
     experts = mixture(config, ("num_experts",), width=config.count("moe_intermediate_size"))
     mixers = _lfm2_mixers(config, depth)
     layers = [Layers(1, mixer, dense if i < first else experts) for i, mixer in enumerate(mixers)]
-    return model_of(config, layers, tied=config.flag("tie_embedding", default=True))
+    return model_of(config, layers, tied_embeddings=_lfm2_tied(config))
+
+
+def kimi_mixer(config: Config, heads: int, dim: int, kernel: int, *, low_rank: bool = True) -> RecurrentMixer:
+    """Kimi delta attention: a decay for each channel; gate and decay go through a head's width if `low_rank`."""
+    width, inner = config.count("hidden_size"), heads * dim
+    side = width * dim + dim * inner if low_rank else width * inner
+    matrix = 3 * width * inner + 2 * side + width * heads + inner * width
+    vector = 3 * inner * kernel + heads + inner + dim
+    return RecurrentMixer(
+        "kimi-delta", heads, dim, dim, matrix, vector, 3 * inner, kernel, state_format=state_format(config)
+    )
+
+
+def _kimi_delta(config: Config) -> RecurrentMixer:
+    """Kimi's mixer by the table inside that its files have, or by the names of the class."""
+    inside = config.section("linear_attn_config")
+    facts = {}
+    for name, within, default in (
+        ("linear_num_heads", "num_heads", 32), ("linear_head_dim", "head_dim", 128),
+        ("linear_conv_kernel_dim", "short_conv_kernel_size", 4),
+    ):  # fmt: skip
+        facts[within] = config.count(name, default=default)
+        if inside is not None:
+            facts[within] = inside.count(within, default=facts[within])
+    return kimi_mixer(config, facts["num_heads"], facts["head_dim"], facts["short_conv_kernel_size"])
+
+
+def _kimi_recurrent(config: Config, depth: int) -> list[bool]:
+    """Which layers are recurrent where `layer_types` does not say so: by two lists that count from one."""
+    inside = config.section("linear_attn_config")
+    if inside is None or not (inside.given("full_attn_layers") or inside.given("kda_layers")):
+        return [index == 0 or index % 4 != 0 for index in range(depth)]
+    full, delta = set(inside.counts("full_attn_layers") or ()), set(inside.counts("kda_layers") or ())
+    if full & delta or full | delta != set(range(1, depth + 1)):
+        raise inside.error("kda_layers", f"and full_attn_layers do not share out the {depth} layers")
+    return [index + 1 in delta for index in range(depth)]
 
 
 def kimi_linear(config: Config) -> Model:
-    """KimiLinearForCausalLM: Kimi delta attention, latent attention without rotary part in each fourth layer."""
+    """KimiLinearForCausalLM: Kimi delta attention, latent attention without rotary part in some layers."""
     config = config.with_defaults(KIMI_LINEAR)
-    depth, width = config.layers(), config.count("hidden_size")
-    inside = config.section("linear_attn_config")
-    if inside is not None:
-        heads, dim = inside.count("num_heads"), inside.count("head_dim")
-        kernel = inside.count("short_conv_kernel_size", default=4)
-        full = inside.counts("full_attn_layers") or []
-        recurrent = [index + 1 not in full for index in range(depth)]
-    else:
-        heads = config.count("linear_num_heads", default=32)
-        dim, kernel = (
-            config.count("linear_head_dim", default=128),
-            config.count("linear_conv_kernel_dim", default=4),
-        )
-        recurrent = recurrent_layers(config, depth, [index % 4 != 3 for index in range(depth)])
-    inner = heads * dim
-    # Queries, keys, values; a gate and a decay through a head's width each; a rate a head; the output.
-    matrix = 3 * width * inner + 2 * (width * dim + dim * inner) + width * heads + inner * width
-    vector = 3 * inner * kernel + heads + inner + dim
-    mixer = RecurrentMixer("kimi-delta", heads, dim, dim, matrix, vector, 3 * inner, kernel)
+    depth = config.layers()
+    mixer = _kimi_delta(config)
+    recurrent = recurrent_layers(config, depth, _kimi_recurrent(config, depth))
     dense = FeedForward(config.count("intermediate_size"))
     experts = mixture(
-        config, ("num_experts",), ("num_experts_per_token",), width=config.count("moe_intermediate_size"),
-        shared_width=config.count("moe_intermediate_size") * config.count("num_shared_experts", least=0),
+        config, ("num_experts", "num_local_experts"), ("num_experts_per_token", "num_experts_per_tok"),
+        width=config.count("moe_intermediate_size"),
+        shared_width=config.count("moe_intermediate_size")
+        * config.count("num_shared_experts", "n_shared_experts", least=0),
     )  # fmt: skip
     attention = latent(config)
     parts = sparse_layers(config, depth)

@@ -127,22 +127,26 @@ def qwen3_vl(v: Config) -> int:
     total += v.count("num_position_embeddings") * width
     total += blocks(v.layers("depth"), width, v.count("intermediate_size"))
     merger = merged * merged + merged + merged * out + out
-    return (
-        total + merger + 2 * width + len(v.counts("deepstack_visual_indexes") or ()) * (merger + 2 * merged)
-    )
+    deep = len(v.counts("deepstack_visual_indexes") or ())
+    return total + merger + 2 * width + deep * (merger + 2 * merged)
+
+
+def qwen3_vl_deep(v: Config) -> int:
+    """Qwen3-VL where three layers are fed deep into the text unless the file says otherwise."""
+    return qwen3_vl(v.with_defaults({"deepstack_visual_indexes": [8, 16, 24]}))
 
 
 def llama4(v: Config) -> int:
     """Llama 4: a class token, learned positions, an adapter behind a pixel shuffle."""
     v = v.with_defaults({
         "hidden_size": 768, "intermediate_size": 5632, "num_hidden_layers": 34, "image_size": 448, "patch_size": 14,
-        "pixel_shuffle_ratio": 0.5, "projector_input_dim": 4096, "projector_output_dim": 4096,
+        "projector_input_dim": 4096, "projector_output_dim": 4096,
     })  # fmt: skip
     width, inner = v.count("hidden_size"), v.count("intermediate_size")
     total = width + (_positions(v) + 1) * width + _patches(v, width) + 4 * width
     total += blocks(v.layers(), width, inner)
-    shuffled = int(width // v.number("pixel_shuffle_ratio") ** 2)
-    return total + shuffled * v.count("projector_input_dim") + (v.count("projector_output_dim") ** 2)
+    # The class takes the inner width for that of four patches side by side.
+    return total + inner * v.count("projector_input_dim") + v.count("projector_output_dim") ** 2
 
 
 def mllama(v: Config) -> int:
@@ -173,6 +177,22 @@ def gemma4(v: Config) -> int:
     attention = 2 * width * (heads + shared) * head + 2 * head
     layer = attention + 3 * width * inner + 4 * width
     return 2 * v.count("position_embedding_size") * width + _patches(v, width) + v.layers() * layer
+
+
+def gemma4_audio(v: Config) -> int:
+    """Gemma 4: two convolutions, conformer layers (two dense parts, attention, a convolution), one projection."""
+    v = v.with_defaults({
+        "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 8, "conv_kernel_size": 5,
+        "output_proj_dims": 1536,
+    })  # fmt: skip
+    width, heads, out = v.count("hidden_size"), v.count("num_attention_heads"), v.count("output_proj_dims")
+    if width % heads:
+        raise v.error("num_attention_heads", f"does not divide the width of {width}")
+    first, second = (v.counts("subsampling_conv_channels", 2, least=1) or [128, 32])[:2]
+    convolutions = 10 * first + 9 * first * second + second + first // 4 * second * width
+    # Sixteen squares in the dense parts, five in attention (one for distances), three around the convolution.
+    layer = 24 * width**2 + (9 + v.count("conv_kernel_size")) * width + width // heads
+    return convolutions + v.layers() * layer + width * out + out
 
 
 def moonvit(v: Config) -> int:

@@ -18,10 +18,17 @@ MLLAMA = {
 }  # fmt: skip
 
 
-def text_of(config: Config, default: str) -> Model:
+#: The tower of LLaVA where a file has none: CLIP's large one.
+CLIP_LARGE = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336, "patch_size": 14,
+}  # fmt: skip
+
+
+def text_of(config: Config, default: str, *, either: bool = False) -> Model:
     """The text part: in a table of its own, or at the top level in older files; tied as the whole says.
 
-    `default` is the type of the text where the file does not name it.
+    `default` is the type of the text where the file does not name it. Where the whole says nothing, the
+    text does; with `either` it is enough that one of them says so.
     """
     inner = next(
         (part for part in ("text_config", "llm_config", "language_config") if config.given(part)), None
@@ -30,7 +37,7 @@ def text_of(config: Config, default: str) -> Model:
     if section is None:
         section = config
     table = dict(section.table)
-    if config.given("tie_word_embeddings"):
+    if config.given("tie_word_embeddings") and not (either and not config.flag("tie_word_embeddings")):
         table["tie_word_embeddings"] = config.get("tie_word_embeddings")
     part = Config(table, config.file, {}, section.path)
     word = part.word("model_type") if section is not config else ""
@@ -42,6 +49,17 @@ def text_of(config: Config, default: str) -> Model:
 
 def _vision(config: Config, defaults: dict[str, Any] | None = None) -> Config | None:
     return config.section("vision_config", defaults)
+
+
+def _tower(config: Config, kind: str, whole: dict[str, Any]) -> Config:
+    """The vision config; `kind` is its type where it names none, `whole` stands for it where it is absent."""
+    v = _vision(config, {"model_type": kind})
+    return v or Config(whole, config.file, {"model_type": kind}, "vision_config.")
+
+
+def _width(v: Config) -> int:
+    """The width of a tower by the default of its class."""
+    return v.count("hidden_size", default=1024 if v.word("model_type") == "pixtral" else 768)
 
 
 def _projected(seen: int, width: int, *, bias: bool) -> int:
@@ -56,33 +74,28 @@ def _features(config: Config) -> int:
 
 
 def llava(config: Config) -> Model:
-    """LlavaForConditionalGeneration and its relatives: a tower and two linear layers."""
-    text, v = text_of(config, "llama"), _vision(config)
-    tower = Config(
-        {} if v is None else v.table, config.file, {"model_type": "clip_vision_model"}, "vision_config."
-    )
-    if v is None:
-        tower = tower.with_defaults({
-            "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336, "patch_size": 14,
-        })  # fmt: skip
+    """LlavaForConditionalGeneration: a tower and two linear layers."""
+    return _llava(config, text_of(config, "llama", either=True))
+
+
+def _llava(config: Config, text: Model) -> Model:
+    tower = _tower(config, "clip_vision_model", CLIP_LARGE)
     bias = config.flag("multimodal_projector_bias", default=True)
-    width = tower.count("hidden_size", default=768) * _features(config)
-    seen = vision.tower(tower) + _projected(width, text.width, bias=bias)
+    seen = vision.tower(tower) + _projected(_width(tower) * _features(config), text.width, bias=bias)
     return replace(text, vision_parameters=seen)
 
 
 def llava_next(config: Config) -> Model:
     """LlavaNextForConditionalGeneration: LLaVA with a learned end of line."""
-    model = llava(config)
+    model = _llava(config, text_of(config, "llama"))
     return replace(model, vision_parameters=model.vision_parameters + model.width)
 
 
 def mistral3(config: Config) -> Model:
     """Mistral3ForConditionalGeneration: Pixtral, a merger of patches, two linear layers."""
     text = text_of(config, "mistral")
-    v = _vision(config, {"model_type": "pixtral"})
-    v = v or Config({}, config.file, {"model_type": "pixtral", "patch_size": 14}, "vision_config.")
-    width = v.count("hidden_size", default=1024)
+    v = _tower(config, "pixtral", {"patch_size": 14})
+    width = _width(v)
     merged = width * config.count("spatial_merge_size", default=2) ** 2
     seen = vision.tower(v) + width + merged * width
     features = width * _features(config)
@@ -111,25 +124,24 @@ def gemma3n(config: Config) -> Model:
 
 
 def gemma4(config: Config) -> Model:
-    """Gemma4ForConditionalGeneration: a tower and a projection; its audio tower is not counted, and it is said."""
-    text, v = text_of(config, "gemma4_text"), _vision(config)
-    notes = text.notes
-    if config.given("audio_config"):
-        notes = (*notes, "the audio tower of this model is not counted")
-    if v is None:
-        return replace(text, notes=notes)
-    seen = vision.gemma4(v) + v.count("hidden_size", default=768) * text.width
-    return replace(text, vision_parameters=seen, notes=notes)
+    """Gemma4ForConditionalGeneration: a tower that sees and one that hears, a projection behind each."""
+    text, v, a = text_of(config, "gemma4_text"), _vision(config), config.section("audio_config")
+    seen = 0 if v is None else vision.gemma4(v) + _width(v) * text.width
+    if a is not None:
+        seen += vision.gemma4_audio(a) + a.count("output_proj_dims", default=1536) * text.width
+    return replace(text, vision_parameters=seen)
 
 
 def llama4(config: Config) -> Model:
     """Llama4ForConditionalGeneration: a tower with its adapter, one projection."""
     text, v = text_of(config, "llama4_text"), _vision(config)
+    # Its head belongs to the text part, which alone says whether it is tied.
+    inner = config.section("text_config")
+    text = replace(text, tied_embeddings=inner is not None and inner.flag("tie_word_embeddings"))
     if v is None:
         return text
     out = v.count("vision_output_dim", default=7680)
-    bias = v.flag("multi_modal_projector_bias")
-    return replace(text, vision_parameters=vision.llama4(v) + out * text.width + text.width * bias)
+    return replace(text, vision_parameters=vision.llama4(v) + out * text.width)
 
 
 def mllama_text(config: Config) -> Model:
@@ -146,11 +158,11 @@ def mllama_text(config: Config) -> Model:
         for index in range(depth)
     ]
     # Eight rows more, for images and the like, which the head lacks.
-    return model_of(config, layers, lookup_parameters=8 * width)
+    return model_of(config, layers, lookup_parameters=8 * width, tied_embeddings=False)
 
 
 def mllama(config: Config) -> Model:
-    """MllamaForConditionalGeneration: its tower joins the outputs of several layers."""
+    """MllamaForConditionalGeneration: its tower joins the outputs of several layers; the head is never tied."""
     text, v = text_of(config, "mllama_text_model"), _vision(config)
     if v is None:
         return text
@@ -158,18 +170,20 @@ def mllama(config: Config) -> Model:
     return replace(text, vision_parameters=vision.mllama(v) + out * text.width + text.width)
 
 
-def _with_tower(count: Callable[[Config], int], default: str) -> Callable[[Config], Model]:
+def _with_tower(
+    count: Callable[[Config], int], default: str, *, either: bool = False
+) -> Callable[[Config], Model]:
     def rules(config: Config) -> Model:
-        text, v = text_of(config, default), _vision(config)
+        text, v = text_of(config, default, either=either), _vision(config)
         return text if v is None else replace(text, vision_parameters=count(v))
 
     return rules
 
 
-qwen2_vl = _with_tower(vision.qwen2_vl, "qwen2")
-qwen2_5_vl = _with_tower(vision.qwen2_5_vl, "qwen2")
-qwen3_vl = _with_tower(vision.qwen3_vl, "qwen3")
-qwen3_vl_moe = _with_tower(vision.qwen3_vl, "qwen3_moe")
+qwen2_vl = _with_tower(vision.qwen2_vl, "qwen2", either=True)
+qwen2_5_vl = _with_tower(vision.qwen2_5_vl, "qwen2", either=True)
+qwen3_vl = _with_tower(vision.qwen3_vl_deep, "qwen3")
+qwen3_vl_moe = _with_tower(vision.qwen3_vl_deep, "qwen3_moe")
 qwen3_5 = _with_tower(vision.qwen3_vl, "qwen3_5_text")
 qwen3_5_moe = _with_tower(vision.qwen3_vl, "qwen3_5_moe_text")
 
