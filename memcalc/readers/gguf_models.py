@@ -14,6 +14,7 @@ from typing import Any
 from memcalc.errors import FileError, did_you_mean
 from memcalc.model import (
     Attention,
+    Elements,
     FeedForward,
     GroupedAttention,
     Indexer,
@@ -150,10 +151,14 @@ def _by_block(
 
 def _layer(facts: _Facts, index: int, block: Mapping[str, StoredTensor], width: int) -> Layers:
     """One block. What its two parts do not account for, biases and norms included, stands beside them."""
-    mixer, feed_forward = _mixer(facts, index, block, width), _feed_forward(facts, block, width)
-    matrix = sum(t.elements for t in block.values() if len(t.shape) > 1 and not _convolution(t))
+    mixer, beside = _mixers(facts, index, block, width)
+    feed_forward = _feed_forward(facts, block, width)
+    matrix = sum(t.elements for t in block.values() if _matrix(t))
     vector = sum(t.elements for t in block.values()) - matrix
     mine = mixer.elements(width)
+    if beside:
+        more = beside.elements(width)
+        mine = Elements(mine.matrix + more.matrix, mine.vector + more.vector)
     one, shared = feed_forward.expert_elements(width), feed_forward.shared_elements(width)
     copies = max(1, feed_forward.experts)
     matrix -= mine.matrix + copies * one.matrix
@@ -168,11 +173,16 @@ def _layer(facts: _Facts, index: int, block: Mapping[str, StoredTensor], width: 
         )
     norms = sum(1 for name, t in block.items() if name.endswith("norm.weight") and t.shape == (width,))
     norms = min(norms, vector // width)
-    return Layers(1, mixer, feed_forward, norms, matrix, vector - norms * width)
+    return Layers(1, mixer, feed_forward, norms, matrix, vector - norms * width, beside)
 
 
 def _convolution(tensor: StoredTensor) -> bool:
     return "conv" in tensor.name and tensor.name.endswith(".weight") and "proj" not in tensor.name
+
+
+def _matrix(tensor: StoredTensor) -> bool:
+    """Whether a conversion would touch a tensor: no bias, decay, norm or convolution."""
+    return len(tensor.shape) > 1 and tensor.name.endswith(".weight") and not _convolution(tensor)
 
 
 def _rows(block: Mapping[str, StoredTensor], name: str) -> int:
@@ -181,14 +191,18 @@ def _rows(block: Mapping[str, StoredTensor], name: str) -> int:
     return tensor.shape[-2] if tensor and len(tensor.shape) > 1 else 0
 
 
-def _mixer(facts: _Facts, index: int, block: Mapping[str, StoredTensor], width: int) -> Attention:
+def _mixers(
+    facts: _Facts, index: int, block: Mapping[str, StoredTensor], width: int
+) -> tuple[Attention, RecurrentMixer | None]:
+    """What mixes tokens in a block: attention, a recurrent part, or both side by side."""
     if any(name.startswith(("ssm_", "shortconv.")) for name in block):
-        if "attn_q.weight" in block:
-            raise FileError(
-                f"{facts.file}: block {index} has attention and a recurrent part side by side",
-                "give the config.json of the model instead",
-            )
-        return _recurrent(facts, block)
+        mixer = _recurrent(facts, block)
+        both = "attn_q.weight" in block
+        return (_grouped(facts, index, block, width), mixer) if both else (mixer, None)
+    return _attention(facts, index, block, width), None
+
+
+def _attention(facts: _Facts, index: int, block: Mapping[str, StoredTensor], width: int) -> Attention:
     if "attn_kv_a_mqa.weight" in block:
         return _latent(facts, index, block)
     if "attn_q.weight" not in block and "attn_qkv.weight" not in block:
@@ -268,7 +282,7 @@ def _recurrent(facts: _Facts, block: Mapping[str, StoredTensor]) -> RecurrentMix
     mine = [
         t for name, t in block.items() if name.startswith(("ssm_", "shortconv.", "attn_qkv", "attn_gate"))
     ]
-    matrix = sum(t.elements for t in mine if len(t.shape) > 1 and not _convolution(t))
+    matrix = sum(t.elements for t in mine if _matrix(t))
     vector = sum(t.elements for t in mine) - matrix
     conv = next((t for t in mine if _convolution(t)), None)
     channels, kernel = (conv.shape[0], conv.shape[-1]) if conv and len(conv.shape) > 1 else (0, 0)

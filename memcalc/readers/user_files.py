@@ -640,7 +640,7 @@ def _unit(place: _Place, hint: Any) -> str | None:
 def _clean_text(text: str, place: _Place, sheet: _Sheet) -> str | None:
     """A text whose words are known, as far as they have to be; None where it has been refused."""
     field = next(part for part in reversed(place) if isinstance(part, str))
-    if field in _WEIGHT_FORMATS or field in _TENSOR_FORMATS or "checkpoint_formats" in place:
+    if field in _WEIGHT_FORMATS or field in _TENSOR_FORMATS or place[0] == "checkpoint_formats":
         text = text.lower()
         wrong = _wrong_format(text, mixtures=field in _WEIGHT_FORMATS)
     elif field in _NAMES:

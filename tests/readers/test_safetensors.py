@@ -166,6 +166,7 @@ BAD_HEADERS: dict[str, tuple[Any, int, str]] = {
     "no offsets": ({"w": {"dtype": "F32", "shape": []}}, 0, "tensor 'w' has no data_offsets"),
     "a terminal escape": ({"\x1b[2J\x07": 1}, 0, r"tensor '\x1b[2J\x07' is 1"),
     "a mark of direction": ({"a\u202eb": 1}, 0, r"tensor 'a\u202eb' is 1"),
+    "a tensor named as a part of an index": ({"weight_map": None}, 0, "tensor 'weight_map' is None"),
     "a long name": ({"q" * 10**6: 1}, 0, "tensor 'qqq"),
     "half a character": (b'{"\\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}', 0, "is not text"),
 }

@@ -397,8 +397,8 @@ def qwen3_next(config: Config) -> Model:
     Its checkpoints have an MTP layer that the config does not mention.
     """
     config = config.with_defaults(QWEN3_NEXT)
-    depth, experts = config.layers(), _shared_mixture(config)
-    dense = FeedForward(config.count("intermediate_size"))
+    depth, dense = config.layers(), FeedForward(config.count("intermediate_size"))
+    experts = _shared_mixture(config) if config.count("num_experts", least=0) else dense
     step, plain = config.count("decoder_sparse_step", default=1), config.counts("mlp_only_layers") or []
     parts = [experts if index not in plain and (index + 1) % step == 0 else dense for index in range(depth)]
     return _with_delta(config, parts)

@@ -41,10 +41,13 @@ def siglip(v: Config) -> int:
     v = v.with_defaults({
         "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224, "patch_size": 16,
     })  # fmt: skip
+    return _siglip(v, _positions(v), head=v.flag("vision_use_head", default=True))
+
+
+def _siglip(v: Config, positions: int, *, head: bool) -> int:
     width, inner = v.count("hidden_size"), v.count("intermediate_size")
-    total = _patches(v, width) + width + _positions(v) * width
-    total += blocks(v.layers(), width, inner) + 2 * width
-    if v.flag("vision_use_head", default=True):
+    total = _patches(v, width) + width + positions * width + blocks(v.layers(), width, inner) + 2 * width
+    if head:
         total += width + 4 * width * width + 4 * width + 2 * width + 2 * width * inner + inner + width
     return total
 
@@ -69,9 +72,67 @@ def pixtral(v: Config) -> int:
     return _patches(v, width) + width + encoder
 
 
+def siglip2(v: Config) -> int:
+    """SigLIP 2: SigLIP with a table of positions of its own size."""
+    v = v.with_defaults({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "patch_size": 16, "num_patches": 256,
+    })  # fmt: skip
+    return _siglip(v, v.count("num_patches"), head=v.flag("vision_use_head", default=True))
+
+
+def idefics3(v: Config) -> int:
+    """Idefics 3 and SmolVLM: SigLIP without a pooling head."""
+    v = v.with_defaults({
+        "hidden_size": 1152, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224, "patch_size": 32,
+    })  # fmt: skip
+    return _siglip(v, _positions(v), head=False)
+
+
+def _pair(v: Config, name: str) -> tuple[int, int]:
+    """A size in two directions: a list of two, or one number for both."""
+    if not isinstance(v.get(name), list):
+        return v.count(name), v.count(name)
+    sizes = v.counts(name, 2, least=1) or []
+    return sizes[0], sizes[1]
+
+
+def internvl(v: Config) -> int:
+    """InternVL: a class token, learned positions, scales behind both parts, norms of queries and keys on demand."""
+    v = v.with_defaults({
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 448, "patch_size": 14,
+    })  # fmt: skip
+    width, (high, wide), (tall, broad) = (
+        v.count("hidden_size"),
+        _pair(v, "image_size"),
+        _pair(v, "patch_size"),
+    )
+    norm = v.word("norm_type", default="layer_norm")
+    if norm not in {"layer_norm", "rms_norm"}:
+        raise v.error("norm_type", "must be layer_norm or rms_norm")
+    positions = _even(v, "patch_size", high, tall) * _even(v, "patch_size", wide, broad) + 1
+    total = (
+        width * (1 + v.flag("use_mask_token"))
+        + v.count("num_channels", default=3) * tall * broad * width
+        + width
+    )
+    total += positions * width * v.flag("use_absolute_position_embeddings", default=True)
+    biases = 3 * width * v.flag("attention_bias") + width
+    norms = 2 + (4 if norm == "layer_norm" else 2) + 2 * v.flag("use_qk_norm")
+    total += blocks(
+        v.layers(),
+        width,
+        v.count("intermediate_size"),
+        attention_bias=False,
+        norms=norms,
+        more=biases,
+    )
+    return total + 2 * width * (not v.flag("use_mean_pooling", default=True))
+
+
 #: Towers by the `model_type` of a vision config.
 TOWERS: Mapping[str, Callable[[Config], int]] = {
-    "siglip_vision_model": siglip, "clip_vision_model": clip, "pixtral": pixtral,
+    "siglip_vision_model": siglip, "siglip2_vision_model": siglip2, "clip_vision_model": clip, "pixtral": pixtral,
+    "internvl_vision": internvl, "idefics3_vision": idefics3, "smolvlm_vision": idefics3,
 }  # fmt: skip
 
 
@@ -134,6 +195,31 @@ def qwen3_vl(v: Config) -> int:
 def qwen3_vl_deep(v: Config) -> int:
     """Qwen3-VL where three layers are fed deep into the text unless the file says otherwise."""
     return qwen3_vl(v.with_defaults({"deepstack_visual_indexes": [8, 16, 24]}))
+
+
+def glm4v(v: Config) -> int:
+    """GLM-4V: frames in pairs, learned positions, gated, patches merged by a convolution and a gated part.
+
+    The inner width of its layers is that of the text; the one that is named so is of the merger.
+    """
+    v = v.with_defaults({
+        "depth": 24, "hidden_size": 1536, "intermediate_size": 13696, "out_hidden_size": 4096, "image_size": 336,
+        "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
+    })  # fmt: skip
+    width, out = v.count("hidden_size"), v.count("out_hidden_size")
+    total = _patches(v, width) * v.count("temporal_patch_size") + width + _positions(v) * width + 2 * width
+    total += blocks(
+        v.layers("depth"),
+        width,
+        out,
+        attention_bias=False,
+        mlp_bias=False,
+        gated=True,
+        norms=2,
+        more=3 * width * v.flag("attention_bias"),
+    )
+    merged = width * v.count("spatial_merge_size") ** 2 * out + out
+    return total + merged + out * out + 2 * out + 3 * out * v.count("intermediate_size")
 
 
 def llama4(v: Config) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from memcalc.model import FeedForward, Layers, Model
 from memcalc.readers import architectures
-from memcalc.readers.architectures import vision
+from memcalc.readers.architectures import experts, vision
 from memcalc.readers.architectures.config import Config, model_of
 from memcalc.readers.architectures.experts import grouped
 
@@ -16,19 +16,23 @@ MLLAMA = {
     "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 40,
     "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072,
 }  # fmt: skip
-
-
+GLM4V = {
+    "vocab_size": 151552, "hidden_size": 4096, "intermediate_size": 13696, "num_hidden_layers": 40,
+    "num_attention_heads": 32, "num_key_value_heads": 2, "max_position_embeddings": 32768,
+}  # fmt: skip
+GLM4V_MOE = {"vocab_size": 151424, "max_position_embeddings": 65536, "attention_bias": True}
 #: The tower of LLaVA where a file has none: CLIP's large one.
 CLIP_LARGE = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336, "patch_size": 14,
 }  # fmt: skip
 
 
-def text_of(config: Config, default: str, *, either: bool = False) -> Model:
+def text_of(config: Config, default: str, *, either: bool = False, tied: bool | None = None) -> Model:
     """The text part: in a table of its own, or at the top level in older files; tied as the whole says.
 
     `default` is the type of the text where the file does not name it. Where the whole says nothing, the
-    text does; with `either` it is enough that one of them says so.
+    text does; with `either` it is enough that one of them says so. Where neither does, the class of the
+    whole decides if it says so in `tied`, else that of the text.
     """
     inner = next(
         (part for part in ("text_config", "llm_config", "language_config") if config.given(part)), None
@@ -39,6 +43,8 @@ def text_of(config: Config, default: str, *, either: bool = False) -> Model:
     table = dict(section.table)
     if config.given("tie_word_embeddings") and not (either and not config.flag("tie_word_embeddings")):
         table["tie_word_embeddings"] = config.get("tie_word_embeddings")
+    elif tied is not None:
+        table.setdefault("tie_word_embeddings", tied)
     part = Config(table, config.file, {}, section.path)
     word = part.word("model_type") if section is not config else ""
     rules = architectures.rules(word or default, "")
@@ -170,6 +176,110 @@ def mllama(config: Config) -> Model:
     return replace(text, vision_parameters=vision.mllama(v) + out * text.width + text.width)
 
 
+#: The towers that stand for one which a file omits.
+_ONEVISION = {
+    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26, "image_size": 384, "patch_size": 14,
+    "vision_use_head": False,
+}  # fmt: skip
+_PALIGEMMA = {
+    "hidden_size": 1152, "intermediate_size": 4096, "num_hidden_layers": 27, "image_size": 224, "patch_size": 14,
+    "vision_use_head": False,
+}  # fmt: skip
+_COHERE2 = {
+    "hidden_size": 1152, "intermediate_size": 3072, "num_hidden_layers": 27, "image_size": 512, "patch_size": 16,
+}  # fmt: skip
+
+
+def llava_onevision(config: Config) -> Model:
+    """LlavaOnevisionForConditionalGeneration: LLaVA-NeXT with SigLIP."""
+    text = text_of(config, "qwen2", either=True)
+    tower = _tower(config, "siglip_vision_model", _ONEVISION)
+    bias = config.flag("multimodal_projector_bias", default=True)
+    seen = vision.tower(tower) + _projected(_width(tower) * _features(config), text.width, bias=bias)
+    return replace(text, vision_parameters=seen + text.width)
+
+
+def paligemma(config: Config) -> Model:
+    """PaliGemmaForConditionalGeneration: SigLIP and one linear layer, whose width the file states."""
+    text = text_of(config, "gemma")
+    tower = _tower(config, "siglip_vision_model", _PALIGEMMA)
+    out = config.count("projection_dim", default=2048)
+    return replace(text, vision_parameters=vision.tower(tower) + _width(tower) * out + out)
+
+
+def internvl(config: Config) -> Model:
+    """InternVLForConditionalGeneration: patches side by side, a norm, two linear layers."""
+    text, v = text_of(config, "qwen2", tied=True), _tower(config, "internvl_vision", {})
+    merged = (
+        v.count("hidden_size", default=1024) * int(1 / config.number("downsample_ratio", default=0.5)) ** 2
+    )
+    projector = 2 * merged + merged * text.width + text.width**2 + 2 * text.width
+    return replace(text, vision_parameters=vision.tower(v) + projector)
+
+
+def idefics3(config: Config) -> Model:
+    """Idefics3ForConditionalGeneration and SmolVLM: patches side by side through one matrix."""
+    text, v = text_of(config, "llama"), _tower(config, "idefics3_vision", {})
+    merged = v.count("hidden_size", default=1152) * config.count("scale_factor", default=2) ** 2
+    return replace(text, vision_parameters=vision.idefics3(v) + merged * text.width)
+
+
+def aya_vision(config: Config) -> Model:
+    """AyaVisionForConditionalGeneration: patches side by side, a norm, a gated part."""
+    text = text_of(config, "cohere2")
+    tower = _tower(config, "siglip_vision_model", _ONEVISION)
+    merged = _width(tower) * config.count("downsample_factor", default=2) ** 2
+    inner = config.count("alignment_intermediate_size", default=text.width)
+    return replace(
+        text, vision_parameters=vision.tower(tower) + 2 * merged + _aligned(merged, inner, text.width)
+    )
+
+
+def cohere2_vision(config: Config) -> Model:
+    """Cohere2VisionForConditionalGeneration: as Aya Vision without the norm."""
+    text = text_of(config, "cohere2")
+    tower = _tower(config, "siglip_vision_model", _COHERE2)
+    merged = _width(tower) * config.count("downsample_factor", default=2) ** 2
+    inner = config.count("alignment_intermediate_size", default=36864)
+    return replace(text, vision_parameters=vision.tower(tower) + _aligned(merged, inner, text.width))
+
+
+def _aligned(merged: int, inner: int, width: int) -> int:
+    """A gated part, half of whose first layer is the gate."""
+    return merged * inner + inner + inner // 2 * width + width
+
+
+def lfm2_vl(config: Config) -> Model:
+    """Lfm2VlForConditionalGeneration: SigLIP 2, patches side by side, a norm, two linear layers."""
+    text, v = text_of(config, "lfm2"), _tower(config, "siglip2_vision_model", {})
+    merged = _width(v) * config.count("downsample_factor", default=2) ** 2
+    inner, bias = (
+        config.count("projector_hidden_size", default=2560),
+        config.flag("projector_bias", default=True),
+    )
+    projector = 2 * merged * config.flag("projector_use_layernorm", default=True)
+    projector += merged * inner + inner * text.width + (inner + text.width) * bias
+    return replace(text, vision_parameters=vision.tower(v) + projector)
+
+
+def glm4v_text(config: Config) -> Model:
+    """The text part of GLM-4V: GLM-4 with biases of queries, keys and values and even heads."""
+    config = config.with_defaults(GLM4V)
+    even = config.count("hidden_size") // config.count("num_attention_heads")
+    attention = grouped(config, head_dim=even, qkv_bias=True)
+    return model_of(
+        config, [Layers(config.layers(), attention, FeedForward(config.count("intermediate_size")), 4)]
+    )
+
+
+def glm4v_moe_text(config: Config) -> Model:
+    """The text part of GLM-4.5V: GLM-4 MoE whose queries, keys and values have biases unless stated."""
+    table = {**GLM4V_MOE, **config.table}
+    return experts.glm4_moe(
+        Config({**table, "use_qk_norm": False}, config.file, config.defaults, config.path)
+    )
+
+
 def _with_tower(
     count: Callable[[Config], int], default: str, *, either: bool = False
 ) -> Callable[[Config], Model]:
@@ -186,6 +296,10 @@ qwen3_vl = _with_tower(vision.qwen3_vl_deep, "qwen3")
 qwen3_vl_moe = _with_tower(vision.qwen3_vl_deep, "qwen3_moe")
 qwen3_5 = _with_tower(vision.qwen3_vl, "qwen3_5_text")
 qwen3_5_moe = _with_tower(vision.qwen3_vl, "qwen3_5_moe_text")
+
+glm4v = _with_tower(vision.glm4v, "glm4v_text", either=True)
+glm46v = _with_tower(vision.glm4v, "glm4v_text")
+glm4v_moe = _with_tower(vision.glm4v, "glm4v_moe_text", either=True)
 
 
 def kimi(config: Config) -> Model:
