@@ -129,7 +129,7 @@ class GroupedAttention:
             return 0.0
         value = self.kv_heads * self.value_width
         whole = self.elements(1).matrix
-        return value / whole
+        return value / whole if whole else 0.0
 
 
 @noun

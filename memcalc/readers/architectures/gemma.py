@@ -24,7 +24,7 @@ GEMMA_4: dict[str, Any] = {
 
 
 def full_layers(config: Config, depth: int, spacing: int) -> list[bool]:
-    """Which layers attend to the whole context: by `layer_types`, else each n-th; in Gemma 4 the last one too."""
+    """Which layers attend to the whole context: by `layer_types`, else each n-th."""
     words = config.words("layer_types", depth)
     if words is None:
         return [(index + 1) % spacing == 0 for index in range(depth)]
@@ -33,11 +33,13 @@ def full_layers(config: Config, depth: int, spacing: int) -> list[bool]:
     return [word == "full_attention" for word in words[:depth]]
 
 
-def first_shared(config: Config, depth: int) -> int:
-    """The layer from which on caches of earlier layers are read."""
-    shared = config.count("num_kv_shared_layers", default=0, least=0)
+def first_shared(config: Config, full: list[bool]) -> int:
+    """The layer from which on caches of earlier layers of the same kind are read."""
+    depth, shared = len(full), config.count("num_kv_shared_layers", default=0, least=0)
     if shared >= depth:
         raise config.error("num_kv_shared_layers", f"leaves none of the {depth} layers a cache of its own")
+    if not set(full[depth - shared :]) <= set(full[: depth - shared]):
+        raise config.error("num_kv_shared_layers", "leaves no layer of a kind that shares its cache")
     return depth - shared
 
 
@@ -53,7 +55,8 @@ def gemma3n(config: Config) -> Model:
     depth, width = config.layers(), config.count("hidden_size")
     heads, inputs = config.count("num_attention_heads"), config.count("altup_num_inputs")
     rank, inner = config.count("laurel_rank"), config.count("hidden_size_per_layer_input", least=0)
-    full, first = full_layers(config, depth, 5), first_shared(config, depth)
+    full = full_layers(config, depth, 5)
+    first = first_shared(config, full)
     widths = _widths(config, depth)
     matrix = 2 * rank * width + 2 * inner * width
     # Coefficients of AltUp, its router and the norms behind the branches.
@@ -104,25 +107,53 @@ def _attention(
     )  # fmt: skip
 
 
+def _shapes(config: Config, full: list[bool]) -> list[tuple[int, int]]:
+    """Key-value heads and their width by layer: newer files list the layers that differ, older ones state the full."""
+    kv_heads, head_dim = config.count("num_key_value_heads"), config.count("head_dim")
+    stated = config.section("per_layer_config")
+    if stated is None:
+        # Full layers have key-value heads of their own number only where keys serve as values.
+        same = config.flag("attention_k_eq_v")
+        wide = (
+            config.count("num_global_key_value_heads", default=kv_heads) if same else kv_heads,
+            config.count("global_head_dim"),
+        )
+        return [wide if whole else (kv_heads, head_dim) for whole in full]
+    if not stated.table.keys() <= {str(index) for index in range(len(full))}:
+        raise config.error("per_layer_config", f"names a layer beyond the {len(full)} layers")
+    layers = [stated.section(str(index)) or Config({}, config.file) for index in range(len(full))]
+    for layer in layers:
+        if not layer.table.keys() <= {"num_key_value_heads", "head_dim"}:
+            raise config.error("per_layer_config", "changes more of a layer than its key-value heads")
+    return [
+        (layer.count("num_key_value_heads", default=kv_heads), layer.count("head_dim", default=head_dim))
+        for layer in layers
+    ]
+
+
+def _window(config: Config) -> int:
+    """The window; half of it lies ahead where a model looks both ways."""
+    window = config.count("sliding_window")
+    return window // 2 + 1 if config.get("use_bidirectional_attention") == "all" else window
+
+
 def gemma4(config: Config) -> Model:
     """Gemma4ForCausalLM: wider heads in full layers, whose keys may serve as values; experts beside the dense part."""
     config = config.with_defaults(GEMMA_4)
     depth, width = config.layers(), config.count("hidden_size")
-    heads, kv_heads = config.count("num_attention_heads"), config.count("num_key_value_heads")
-    full, first = full_layers(config, depth, 6), first_shared(config, depth)
-    if not config.given("layer_types"):
-        full[-1] = True
+    heads = config.count("num_attention_heads")
+    full = full_layers(config, depth, 6)
+    # The class makes the last layer a full one, whatever the file says.
+    full[-1] = True
+    first, shapes, window = first_shared(config, full), _shapes(config, full), _window(config)
     same = config.flag("attention_k_eq_v")
-    # Full layers have key-value heads of their own number only where keys serve as values.
-    global_heads = config.count("num_global_key_value_heads", default=kv_heads) if same else kv_heads
     inner, wide = config.count("hidden_size_per_layer_input", least=0), config.count("intermediate_size")
     moe = config.flag("enable_moe_block")
     layers = []
     for index in range(depth):
         attention = _attention(
-            config, heads, global_heads if full[index] else kv_heads,
-            config.count("global_head_dim" if full[index] else "head_dim"),
-            None if full[index] else config.count("sliding_window"), own=index < first, values=not (same and full[index]),
+            config, heads, *shapes[index], None if full[index] else window, own=index < first,
+            values=not (same and full[index]),
         )  # fmt: skip
         part = FeedForward(wide * (2 if config.flag("use_double_wide_mlp") and index >= first else 1))
         vector = width * (inner > 0)

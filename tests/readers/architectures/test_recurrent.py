@@ -207,7 +207,7 @@ def test_parameters_cache_and_state(rules, fields, parameters, short, long, stat
     assert book.state_bytes_per_sequence == state
 
 
-# Model cards and published totals.
+# The parameters without the experts that a token leaves idle, the input embedding among them.
 @pytest.mark.parametrize(
     ("rules", "fields", "active"),
     [
