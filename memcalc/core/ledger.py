@@ -233,6 +233,8 @@ def _caches(model: Model, kv: str) -> tuple[Cache, ...]:
     rows: dict[tuple[object, ...], list[int]] = {}
     for group in model.layers:
         for kind, held in ((mixer.kind, held) for mixer in group.mixers for held in mixer.held()):
+            if not held.elements:
+                continue
             if held.state:
                 size = format_named(held.format or "bf16").bytes_of(held.elements)
             else:

@@ -104,7 +104,7 @@ class TestConfig:
             ({**TINY, "hidden_size": -64}, "hidden_size = -64: must be at least 1"),
             ({**TINY, "num_attention_heads": 0}, "num_attention_heads = 0: must be at least 1"),
             ({**TINY, "num_hidden_layers": 2**60}, "num_hidden_layers"),
-            ({**TINY, "num_hidden_layers": 20_000}, "must be at most 10000"),
+            ({**TINY, "num_hidden_layers": 20_000}, "must be at most 1000"),
             ({**TINY, "num_key_value_heads": 3}, "num_key_value_heads"),
             ({**TINY, "hidden_size": True}, "must be a whole number"),
             ({**TINY, "model_type": 7, "architectures": None}, "model_type"),

@@ -12,7 +12,7 @@ from memcalc.readers.regular import shown
 
 #: No published model comes near these; beyond them a file is broken or hostile.
 MOST = 2**40
-MOST_LAYERS = 10_000
+MOST_LAYERS = 1_000
 
 
 class Config:

@@ -119,9 +119,11 @@ def _shapes(config: Config, full: list[bool]) -> list[tuple[int, int]]:
             config.count("global_head_dim"),
         )
         return [wide if whole else (kv_heads, head_dim) for whole in full]
-    if not stated.table.keys() <= {str(index) for index in range(len(full))}:
+    # The numbers of layers are padded with zeros to the same length.
+    named = {int(key) if key.isdecimal() and len(key) < 6 else -1: key for key in stated.table}
+    if not named.keys() <= set(range(len(full))):
         raise config.error("per_layer_config", f"names a layer beyond the {len(full)} layers")
-    layers = [stated.section(str(index)) or Config({}, config.file) for index in range(len(full))]
+    layers = [stated.section(named.get(index, "")) or Config({}, config.file) for index in range(len(full))]
     for layer in layers:
         if not layer.table.keys() <= {"num_key_value_heads", "head_dim"}:
             raise config.error("per_layer_config", "changes more of a layer than its key-value heads")

@@ -43,8 +43,8 @@ def text_of(config: Config, default: str, *, either: bool = False, tied: bool | 
     table = dict(section.table)
     if config.given("tie_word_embeddings") and not (either and not config.flag("tie_word_embeddings")):
         table["tie_word_embeddings"] = config.get("tie_word_embeddings")
-    elif tied is not None:
-        table.setdefault("tie_word_embeddings", tied)
+    elif tied is not None and table.get("tie_word_embeddings") is None:
+        table["tie_word_embeddings"] = tied
     part = Config(table, config.file, {}, section.path)
     word = part.word("model_type") if section is not config else ""
     rules = architectures.rules(word or default, "")

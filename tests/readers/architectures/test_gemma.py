@@ -61,7 +61,8 @@ def test_parameters_and_cache_are_those_of_the_built_model(rules, fields, parame
 
 
 def test_a_layer_that_shares_has_queries_alone_and_reads_what_an_earlier_one_keeps():
-    model = made(gemma.gemma4, **SMALL, num_hidden_layers=4, num_kv_shared_layers=2, head_dim=16)
+    fields = SMALL | {"num_hidden_layers": 4, "layer_types": [SLIDING, FULL, SLIDING, FULL], "head_dim": 16}
+    model = made(gemma.gemma4, **fields, num_kv_shared_layers=2)
     assert [layer.attention.cache for layer in model.layers] == ["own", "own", "shared", "shared"]
     assert [layer.attention.projections for layer in model.layers] == ["qkv", "qkv", "q", "q"]
 
@@ -79,6 +80,15 @@ def test_heads_of_full_layers_are_of_another_number_only_where_keys_serve_as_val
     (apart,) = made(gemma.gemma4, **fields).layers
     (same,) = made(gemma.gemma4, **fields, attention_k_eq_v=True).layers
     assert (apart.attention.kv_heads, same.attention.kv_heads) == (2, 1)
+
+
+@pytest.mark.parametrize("key", ["1", "01"])
+def test_layers_that_differ_may_be_listed_under_padded_numbers(key):
+    fields = {"num_hidden_layers": 2, "layer_types": [SLIDING, FULL], "head_dim": 8}
+    differs = {key: {"head_dim": 16, "num_key_value_heads": 1}}
+    sliding, full = made(gemma.gemma4, **SMALL, **fields, per_layer_config=differs).layers
+    assert (sliding.attention.head_dim, sliding.attention.kv_heads) == (8, 2)
+    assert (full.attention.head_dim, full.attention.kv_heads) == (16, 1)
 
 
 def test_a_token_looks_up_one_row_of_the_embeddings_of_the_layers():
@@ -114,8 +124,18 @@ def test_the_dense_part_is_always_active_beside_the_experts():
             {"enable_moe_block": True, "moe_intermediate_size": 8, "num_experts": 2, "top_k_experts": 3},
             "top_k_experts = 3: is more than the 2 experts",
         ),
+        (
+            gemma.gemma4,
+            {"per_layer_config": {"30": {}}},
+            "per_layer_config: names a layer beyond the 30 layers",
+        ),
+        (
+            gemma.gemma4,
+            {"per_layer_config": {"x": {}}},
+            "per_layer_config: names a layer beyond the 30 layers",
+        ),
         (gemma.gemma4, {"attention_k_eq_v": "yes"}, "attention_k_eq_v = 'yes': must be true or false"),
-        (gemma.gemma4, {"num_hidden_layers": 20_000}, "num_hidden_layers = 20000: must be at most 10000"),
+        (gemma.gemma4, {"num_hidden_layers": 20_000}, "num_hidden_layers = 20000: must be at most 1000"),
     ],
 )
 def test_what_does_not_fit_is_refused(rules, fields, said):
