@@ -210,9 +210,10 @@ def paligemma(config: Config) -> Model:
 def internvl(config: Config) -> Model:
     """InternVLForConditionalGeneration: patches side by side, a norm, two linear layers."""
     text, v = text_of(config, "qwen2", tied=True), _tower(config, "internvl_vision", {})
-    merged = (
-        v.count("hidden_size", default=1024) * int(1 / config.number("downsample_ratio", default=0.5)) ** 2
-    )
+    ratio = config.number("downsample_ratio", default=0.5)
+    if not 2**-10 <= ratio <= 1:
+        raise config.error("downsample_ratio", "must be from 1/1024 to 1")
+    merged = v.count("hidden_size", default=1024) * int(1 / ratio) ** 2
     projector = 2 * merged + merged * text.width + text.width**2 + 2 * text.width
     return replace(text, vision_parameters=vision.tower(v) + projector)
 
@@ -266,6 +267,8 @@ def glm4v_text(config: Config) -> Model:
     """The text part of GLM-4V: GLM-4 with biases of queries, keys and values and even heads."""
     config = config.with_defaults(GLM4V)
     even = config.count("hidden_size") // config.count("num_attention_heads")
+    if not even:
+        raise config.error("num_attention_heads", "is more than hidden_size")
     attention = grouped(config, head_dim=even, qkv_bias=True)
     return model_of(
         config, [Layers(config.layers(), attention, FeedForward(config.count("intermediate_size")), 4)]

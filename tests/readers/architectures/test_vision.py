@@ -271,6 +271,16 @@ def test_who_says_that_the_head_is_tied(kind, whole, inner, tied):
             "downsample_ratio = 0: must be a number above zero",
         ),
         (
+            "internvl",
+            {"text_config": text("qwen2"), "downsample_ratio": 5e-324},
+            "downsample_ratio = 5e-324: must be from 1/1024 to 1",
+        ),
+        (
+            "glm4v",
+            {"text_config": text("glm4v_text", num_attention_heads=128, num_key_value_heads=1)},
+            "text_config.num_attention_heads = 128: is more than hidden_size",
+        ),
+        (
             "qwen2_vl",
             {"text_config": text("qwen2_vl_text"), "vision_config": []},
             "vision_config: must be a table",
