@@ -276,18 +276,113 @@ def gemma4_audio(v: Config) -> int:
         raise v.error("num_attention_heads", f"does not divide the width of {width}")
     first, second = (v.counts("subsampling_conv_channels", 2, least=1) or [128, 32])[:2]
     convolutions = 10 * first + 9 * first * second + second + first // 4 * second * width
+    layers = v.layers() * _conformer(width, heads, v.count("conv_kernel_size"))
+    return convolutions + layers + width * out + out
+
+
+def _conformer(width: int, heads: int, kernel: int) -> int:
+    """A conformer layer of Gemma: two dense parts, attention, a convolution; nine norms, a scale of one head."""
     # Sixteen squares in the dense parts, five in attention (one for distances), three around the convolution.
-    layer = 24 * width**2 + (9 + v.count("conv_kernel_size")) * width + width // heads
-    return convolutions + v.layers() * layer + width * out + out
+    return 24 * width**2 + (9 + kernel) * width + width // heads
+
+
+def gemma3n_audio(v: Config) -> int:
+    """Gemma 3n: two convolutions over time and frequency, the conformer layers of Gemma 4."""
+    v = v.with_defaults({
+        "hidden_size": 1536, "conf_num_hidden_layers": 12, "conf_num_attention_heads": 8, "conf_conv_kernel_size": 5,
+        "input_feat_size": 128, "sscp_conv_channel_size": [128, 32], "sscp_conv_kernel_size": [[3, 3], [3, 3]],
+        "sscp_conv_stride_size": [[2, 2], [2, 2]],
+    })  # fmt: skip
+    width, heads = v.count("hidden_size"), v.count("conf_num_attention_heads")
+    if width % heads:
+        raise v.error("conf_num_attention_heads", f"does not divide the width of {width}")
+    channels = (v.counts("sscp_conv_channel_size", 2, least=1) or [])[:2]
+    kernels, strides = _pairs(v, "sscp_conv_kernel_size"), _pairs(v, "sscp_conv_stride_size")
+    total, seen, bins = 0, 1, v.count("input_feat_size")
+    for out, (tall, broad), (_, stride) in zip(channels, kernels, strides, strict=True):
+        # A bin of padding on either side.
+        bins = (bins + 2 - broad) // stride + 1
+        if bins < 1:
+            raise v.error("sscp_conv_kernel_size", "is wider than its input")
+        total += seen * out * tall * broad + out
+        seen = out
+    layers = v.layers("conf_num_hidden_layers")
+    return total + seen * bins * width + layers * _conformer(width, heads, v.count("conf_conv_kernel_size"))
+
+
+def _pairs(v: Config, name: str) -> list[tuple[int, int]]:
+    """The sizes of two convolutions, each in two directions."""
+    pairs = v.get(name)
+    if not isinstance(pairs, list) or len(pairs) != 2:
+        raise v.error(name, "must be a list of two pairs")
+    return [_pair(Config({name: pair}, v.file, {}, v.path), name) for pair in pairs]
+
+
+#: Towers of timm by name: their layers are not in the config; counted in timm 1.0.31.
+TIMM: Mapping[str, int] = {"mobilenetv5_300m_enc": 294_126_912}
+
+
+def whisper(v: Config) -> int:
+    """Whisper's encoder, in Qwen2-Audio and Voxtral: two convolutions, positions, keys without biases."""
+    v = v.with_defaults({
+        "d_model": 1280, "encoder_ffn_dim": 5120, "encoder_layers": 32, "num_mel_bins": 128, "max_source_positions": 1500,
+    })  # fmt: skip
+    width, inner = v.count("d_model", "hidden_size"), v.count("encoder_ffn_dim", "intermediate_size")
+    convolutions = 3 * width * (v.count("num_mel_bins") + width) + 2 * width
+    layers = blocks(v.layers("encoder_layers", "num_hidden_layers"), width, inner, more=-width)
+    return convolutions + v.count("max_source_positions") * width + layers + 2 * width
+
+
+def idefics2(v: Config) -> int:
+    """Idefics 2: SigLIP without a pooling head."""
+    v = v.with_defaults({
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224, "patch_size": 32,
+    })  # fmt: skip
+    return _siglip(v, _positions(v), head=False)
+
+
+def ovis2(v: Config) -> int:
+    """Ovis 2: gated layers, RMSNorms, and a head that scores a vocabulary of looks."""
+    v = v.with_defaults({
+        "hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "image_size": 224, "patch_size": 14,
+        "vocab_size": 16384, "hidden_stride": 1, "num_visual_indicator_tokens": 5,
+    })  # fmt: skip
+    width, inner = v.count("hidden_size"), v.count("intermediate_size")
+    words = v.count("vocab_size") - v.count("num_visual_indicator_tokens", least=0)
+    if words < 1:
+        raise v.error("num_visual_indicator_tokens", "leaves no word of the vocabulary")
+    total = _patches(v, width) + width + _positions(v) * width + 2 * width
+    total += blocks(
+        v.layers(), width, inner, attention_bias=v.flag("qkv_bias"), mlp_bias=v.flag("mlp_bias"), gated=True, norms=2,
+    )  # fmt: skip
+    return total + width * v.count("hidden_stride") ** 2 * words + 2 * words
+
+
+def intern_vit(v: Config) -> int:
+    """InternViT as InternVLChatModel has it: InternVL's tower by older names, without a norm behind it."""
+    v = v.with_defaults({
+        "hidden_size": 3200, "intermediate_size": 12800, "num_hidden_layers": 48, "image_size": 224, "patch_size": 14,
+    })  # fmt: skip
+    names = {
+        "attention_bias": v.flag("qkv_bias"), "use_qk_norm": v.flag("qk_normalization", default=True),
+        "norm_type": v.word("norm_type", default="rms_norm"), "num_channels": 3,
+    }  # fmt: skip
+    sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "image_size", "patch_size")
+    return internvl(Config({**{name: v.get(name) for name in sizes}, **names}, v.file, {}, v.path))
 
 
 def moonvit(v: Config) -> int:
     """MoonViT of Kimi: learned positions in two dimensions, LayerNorms, biases everywhere."""
+    v = v.with_defaults({
+        "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "patch_size": 14,
+        "init_pos_emb_height": 64, "init_pos_emb_width": 64,
+    })  # fmt: skip
     width = v.count("vt_hidden_size", "hidden_size")
     total = _patches(v, width) + width
-    total += v.count("init_pos_emb_height", default=64) * v.count("init_pos_emb_width", default=64) * width
-    depth, inner = (
-        v.layers("vt_num_hidden_layers", "num_hidden_layers"),
-        v.count("vt_intermediate_size", "intermediate_size"),
+    total += (
+        v.count("init_pos_emb_height", "pos_emb_height")
+        * v.count("init_pos_emb_width", "pos_emb_width")
+        * width
     )
-    return total + blocks(depth, width, inner) + 2 * width
+    depth = v.layers("vt_num_hidden_layers", "num_hidden_layers")
+    return total + blocks(depth, width, v.count("vt_intermediate_size", "intermediate_size")) + 2 * width

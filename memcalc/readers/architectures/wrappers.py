@@ -21,6 +21,10 @@ GLM4V = {
     "num_attention_heads": 32, "num_key_value_heads": 2, "max_position_embeddings": 32768,
 }  # fmt: skip
 GLM4V_MOE = {"vocab_size": 151424, "max_position_embeddings": 65536, "attention_bias": True}
+VOXTRAL = {
+    "vocab_size": 131072, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 30,
+    "num_key_value_heads": 8, "max_position_embeddings": 131072, "head_dim": 128,
+}  # fmt: skip
 #: The tower of LLaVA where a file has none: CLIP's large one.
 CLIP_LARGE = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336, "patch_size": 14,
@@ -48,6 +52,9 @@ def text_of(config: Config, default: str, *, either: bool = False, tied: bool | 
     part = Config(table, config.file, {}, section.path)
     word = part.word("model_type") if section is not config else ""
     rules = architectures.rules(word or default, "")
+    classes = part.words("architectures")
+    if rules is None and classes and classes[0]:
+        rules = architectures.rules("", classes[0])
     if rules is None:
         raise part.error("model_type", "is not a text model that is known")
     return rules(part)
@@ -119,14 +126,25 @@ def gemma3(config: Config) -> Model:
 
 
 def gemma3n(config: Config) -> Model:
-    """Gemma3nForConditionalGeneration: the text; its MobileNet and its audio tower are not counted, and it is said."""
-    text = text_of(config, "gemma3n_text")
-    towers = [name for name in ("vision_config", "audio_config") if config.given(name)]
-    if not towers:
-        return text
-    named = " and ".join(name.removesuffix("_config") for name in towers)
-    note = f"the {named} tower of this model is not counted: its layers are not in the config"
-    return replace(text, notes=(*text.notes, note))
+    """Gemma3nForConditionalGeneration: MobileNet, an audio tower, and behind each tokens of its own and a projection."""
+    text, v, a = text_of(config, "gemma3n_text"), _vision(config), config.section("audio_config")
+    seen, notes = 0, text.notes
+    if a is not None:
+        seen += vision.gemma3n_audio(a) + _embedded(a, 1536, text.width)
+    if v is not None:
+        seen += _embedded(v, 2048, text.width)
+        name = v.word("architecture", default="mobilenetv5_300m_enc")
+        if name in vision.TIMM and not v.table_at("model_args"):
+            seen += vision.TIMM[name]
+        else:
+            notes = (*notes, "the vision tower is not counted: its layers are not in the config")
+    return replace(text, vision_parameters=seen, notes=notes)
+
+
+def _embedded(part: Config, default: int, width: int) -> int:
+    """What joins a tower of Gemma 3n to the text: a table of tokens, two norms, a projection."""
+    seen = part.count("hidden_size", default=default)
+    return part.count("vocab_size", default=128) * seen + 2 * seen + seen * width
 
 
 def gemma4(config: Config) -> Model:
@@ -210,12 +228,17 @@ def paligemma(config: Config) -> Model:
 def internvl(config: Config) -> Model:
     """InternVLForConditionalGeneration: patches side by side, a norm, two linear layers."""
     text, v = text_of(config, "qwen2", tied=True), _tower(config, "internvl_vision", {})
+    projector = _shuffled(config, v.count("hidden_size", default=1024), text.width)
+    return replace(text, vision_parameters=vision.tower(v) + projector)
+
+
+def _shuffled(config: Config, seen: int, width: int) -> int:
+    """Patches side by side: a norm and two linear layers."""
     ratio = config.number("downsample_ratio", default=0.5)
     if not 2**-10 <= ratio <= 1:
         raise config.error("downsample_ratio", "must be from 1/1024 to 1")
-    merged = v.count("hidden_size", default=1024) * int(1 / ratio) ** 2
-    projector = 2 * merged + merged * text.width + text.width**2 + 2 * text.width
-    return replace(text, vision_parameters=vision.tower(v) + projector)
+    merged = seen * int(1 / ratio) ** 2
+    return 2 * merged + _projected(merged, width, bias=True)
 
 
 def idefics3(config: Config) -> Model:
@@ -310,8 +333,78 @@ def kimi(config: Config) -> Model:
     text, v = text_of(config, "deepseek_v3"), _vision(config)
     if v is None:
         return text
-    width = v.count("vt_hidden_size", "hidden_size")
+    if v.word("mm_projector_type", default="patchmerger") != "patchmerger":
+        raise v.error("mm_projector_type", "is not a projector that is known")
+    width = v.count("vt_hidden_size", "hidden_size", default=1152)
     sizes = v.counts("merge_kernel_size", 2, least=1) or [2, 2]
     merged = width * sizes[0] * sizes[1]
     projector = 2 * width + merged * merged + merged + merged * text.width + text.width
     return replace(text, vision_parameters=vision.moonvit(v) + projector)
+
+
+def internvl_chat(config: Config) -> Model:
+    """InternVLChatModel: InternVL as published with its own code, the text under `llm_config`."""
+    for name in ("use_backbone_lora", "use_llm_lora"):
+        if config.get(name):
+            raise config.error(name, "adds adapters, which are not known")
+    text, v = text_of(config, ""), _vision(config)
+    if v is None:
+        return text
+    projector = _shuffled(config, v.count("hidden_size", default=3200), text.width)
+    return replace(text, vision_parameters=vision.intern_vit(v) + projector)
+
+
+def deepseek_vl(config: Config) -> Model:
+    """DeepseekVLForConditionalGeneration: SigLIP and two linear layers."""
+    text, v = text_of(config, "llama"), _tower(config, "siglip_vision_model", {})
+    projector = _projected(_width(v), text.width, bias=True)
+    return replace(text, vision_parameters=vision.tower(v) + projector)
+
+
+def idefics2(config: Config) -> Model:
+    """Idefics2ForConditionalGeneration: a gated part as wide as that of the text, and a perceiver."""
+    text, v = text_of(config, "mistral"), _vision(config)
+    if v is None:
+        return text
+    width, inner = text.width, text.layers[0].feed_forward.width
+    connector = 2 * v.count("hidden_size", default=768) * inner + inner * width
+    p = config.section("perceiver_config") or Config({}, config.file, {}, "perceiver_config.")
+    heads, shared = p.count("resampler_n_heads", default=16), p.count("num_key_value_heads", default=4)
+    # The class gives the perceiver the width of the text, whatever the file says.
+    attention = 2 * width * (heads + shared) * p.count("resampler_head_dim", default=96)
+    layers = p.count("resampler_depth", default=3) * (attention + 12 * width**2 + 3 * width)
+    perceiver = layers + (p.count("resampler_n_latents", default=64) + 1) * width
+    return replace(text, vision_parameters=vision.idefics2(v) + connector + perceiver)
+
+
+def ovis2(config: Config) -> Model:
+    """Ovis2ForConditionalGeneration: a tower that picks words, and a table of what they look like."""
+    text, v = text_of(config, "qwen2"), _vision(config)
+    if config.count("hidden_size", default=text.width) != text.width:
+        raise config.error("hidden_size", f"is not the width of the text, {text.width}")
+    if v is None:
+        return text
+    table = v.count("vocab_size", default=16384) * text.width
+    return replace(text, vision_parameters=vision.ovis2(v) + table)
+
+
+def qwen2_audio(config: Config) -> Model:
+    """Qwen2AudioForConditionalGeneration: Whisper's encoder and one linear layer; the head is never tied."""
+    text, a = replace(text_of(config, "qwen2"), tied_embeddings=False), config.section("audio_config")
+    if a is None:
+        return text
+    heard = vision.whisper(a) + a.count("d_model", "hidden_size", default=1280) * text.width + text.width
+    return replace(text, vision_parameters=heard)
+
+
+def voxtral(config: Config) -> Model:
+    """VoxtralForConditionalGeneration: Whisper's encoder, four frames side by side, two linear layers; the head is never tied."""
+    given = config.table_at("text_config")
+    table = {**config.table, "text_config": {**VOXTRAL, **given}}
+    text = replace(text_of(Config(table, config.file), "llama"), tied_embeddings=False)
+    a = config.section("audio_config")
+    if a is None:
+        return text
+    merged = a.count("encoder_ffn_dim", "intermediate_size", default=5120)
+    heard = vision.whisper(a) + _projected(merged, text.width, bias=False)
+    return replace(text, vision_parameters=heard)

@@ -159,6 +159,122 @@ COUNTED = [
 # fmt: on
 
 
+INTERN_VIT = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 448, "patch_size": 14,
+    "qkv_bias": True, "qk_normalization": False, "norm_type": "layer_norm",
+}  # fmt: skip
+QWEN_2_7B = {
+    "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+    "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 151674,
+}  # fmt: skip
+INTERNLM_2_7B = {
+    "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "hidden_size": 4096, "bias": False,
+    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "vocab_size": 92553,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inner", "published"), [(QWEN_2_7B, 7_944_373_760), (INTERNLM_2_7B, 8_075_365_376)],
+    ids=["internvl3-8b", "internvl2.5-8b"],
+)  # fmt: skip
+def test_internvl_with_its_own_code_has_as_many_parameters_as_are_published(inner, published):
+    table = {"llm_config": inner, "vision_config": INTERN_VIT, "use_llm_lora": 0}
+    assert wrappers.internvl_chat(Config(table, "config.json")).parameters == published
+
+
+def test_adapters_of_internvl_are_refused():
+    table = {"llm_config": QWEN_2_7B, "vision_config": INTERN_VIT, "use_llm_lora": 16}
+    with pytest.raises(FileError, match="use_llm_lora = 16: adds adapters"):
+        wrappers.internvl_chat(Config(table, "config.json"))
+
+
+def test_a_saved_kimi_vl_and_its_first_form_are_alike():
+    sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 40}
+    first = {"vt_" + name: value for name, value in sizes.items()}
+    first |= {"init_pos_emb_height": 4, "init_pos_emb_width": 6, "mm_projector_type": "patchmerger"}
+    saved = sizes | {"pos_emb_height": 4, "pos_emb_width": 6}
+    counts = [vision.moonvit(Config(table, "config.json")) for table in (first, saved)]
+    assert counts[0] == counts[1]
+
+
+#: As `COUNTED`, by the rules themselves.
+# fmt: off
+MORE = [
+    ("gemma-3n", wrappers.gemma3n, {"text_config": text("gemma3n_text", head_dim=16,
+     num_kv_shared_layers=0, vocab_size_per_layer_input=50, hidden_size_per_layer_input=8, laurel_rank=4,
+     altup_num_inputs=2, layer_types=[SLIDING, FULL]), "vision_config": {"vocab_size": 16},
+     "audio_config": {"hidden_size": 32, "conf_num_hidden_layers": 2, "conf_num_attention_heads": 4,
+     "conf_conv_kernel_size": 3, "input_feat_size": 64, "sscp_conv_channel_size": [12, 6],
+     "sscp_conv_kernel_size": [[3, 5], [3, 3]], "sscp_conv_stride_size": [[2, 1], [2, 2]], "vocab_size":
+     16}}, 294_436_574, 294_354_206),
+    ("kimi-k2.5-saved", wrappers.kimi, {"text_config": {"model_type": "deepseek_v3", "vocab_size": 100,
+     "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+     "intermediate_size": 96, "moe_intermediate_size": 24, "n_routed_experts": 4, "num_experts_per_tok":
+     2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "q_lora_rank": 16, "kv_lora_rank": 16,
+     "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}, "vision_config": {"hidden_size": 32,
+     "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 7,
+     "pos_emb_height": 4, "pos_emb_width": 6, "merge_kernel_size": [1, 2]}, "projection_hidden_size": 32,
+     "tie_word_embeddings": False}, 96_144, 27_920),
+    ("deepseek-vl", wrappers.deepseek_vl, {"text_config": text("llama"), "vision_config":
+     tower("siglip_vision_model"), "tie_word_embeddings": False}, 107_064, 32_504),
+    ("deepseek-vl-no-head", wrappers.deepseek_vl, {"text_config": text("llama"), "vision_config":
+     tower("siglip_vision_model", vision_use_head=False), "tie_word_embeddings": True}, 93_712, 25_552),
+    ("idefics2", wrappers.idefics2, {"text_config": text("mistral"), "vision_config":
+     tower("idefics2_vision"), "perceiver_config": {"hidden_size": 64, "resampler_n_latents": 8,
+     "resampler_depth": 2, "resampler_n_heads": 4, "resampler_head_dim": 12, "num_key_value_heads": 2}},
+     223_824, 149_264),
+    ("idefics2-default-perceiver", wrappers.idefics2, {"text_config": text("mistral"), "vision_config":
+     tower("idefics2_vision", intermediate_size=None)}, 1_389_760, 1_315_200),
+    ("ovis2", wrappers.ovis2, {"text_config": text("qwen2"), "hidden_size": 64, "vocab_size": 100,
+     "vision_config": tower("ovis2_vision", vocab_size=50, hidden_stride=2), "tie_word_embeddings":
+     False}, 105_178, 30_362),
+    ("ovis2-biases", wrappers.ovis2, {"text_config": text("qwen2"), "hidden_size": 64, "vocab_size": 100,
+     "vision_config": tower("ovis2_vision", vocab_size=50, qkv_bias=True, mlp_bias=True,
+     num_visual_indicator_tokens=3), "tie_word_embeddings": True}, 95_006, 26_590),
+    ("qwen2-audio", wrappers.qwen2_audio, {"text_config": text("qwen2"), "audio_config": {"model_type":
+     "qwen2_audio_encoder", "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4,
+     "encoder_ffn_dim": 40, "num_mel_bins": 16, "max_source_positions": 20}}, 96_208, 21_392),
+    ("qwen2-audio-never-tied", wrappers.qwen2_audio, {"text_config": text("qwen2",
+     tie_word_embeddings=True), "audio_config": {"model_type": "qwen2_audio_encoder", "d_model": 32,
+     "encoder_layers": 1, "encoder_attention_heads": 4}, "tie_word_embeddings": True}, 477_568, 402_752),
+    ("voxtral", wrappers.voxtral, {"text_config": text("llama", head_dim=16), "audio_config":
+     {"model_type": "voxtral_encoder", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads":
+     4, "intermediate_size": 128, "num_mel_bins": 16, "max_source_positions": 20}}, 117_568, 43_008),
+    ("voxtral-heads-by-default", wrappers.voxtral, {"text_config": text("llama"), "audio_config":
+     {"model_type": "voxtral_encoder", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads":
+     4}}, 979_008, 732_416),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("rules", "fields", "parameters", "seen"), [row[1:] for row in MORE],
+                         ids=[row[0] for row in MORE])  # fmt: skip
+def test_parameters_of_more_models_are_those_of_the_built_model(rules, fields, parameters, seen):
+    model = rules(Config(fields, "config.json"))
+    assert (model.parameters, model.vision_parameters) == (parameters, seen)
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "said"),
+    [
+        (wrappers.gemma3n, {"audio_config": {"conf_num_attention_heads": 7}}, "does not divide the width of 1536"),
+        (wrappers.gemma3n, {"audio_config": {"sscp_conv_kernel_size": [[3, 3]]}}, "must be a list of two pairs"),
+        (wrappers.gemma3n, {"audio_config": {"input_feat_size": 1, "sscp_conv_kernel_size": [[3, 5], [3, 3]]}},
+         "sscp_conv_kernel_size: is wider than its input"),
+        (wrappers.ovis2, {"hidden_size": 32}, "hidden_size = 32: is not the width of the text, 64"),
+        (wrappers.ovis2, {"vision_config": {"vocab_size": 5}}, "num_visual_indicator_tokens: leaves no word"),
+        (wrappers.kimi, {"vision_config": {"mm_projector_type": "mlp"}}, "mm_projector_type = 'mlp': is not a projector"),
+    ],
+)  # fmt: skip
+def test_more_that_does_not_fit_is_refused(rules, fields, said):
+    kind = {wrappers.gemma3n: "gemma3n_text", wrappers.ovis2: "qwen2", wrappers.kimi: "llama"}[rules]
+    inside = text(kind, head_dim=16, num_kv_shared_layers=0)
+    with pytest.raises(FileError) as caught:
+        rules(Config({"text_config": inside, **fields}, "config.json"))
+    assert said in str(caught.value)
+
+
 def read(kind, fields):
     return model_from({"model_type": kind, **fields}, "config.json", "made-up")
 
@@ -183,11 +299,18 @@ def test_layers_that_attend_to_the_image_keep_nothing_of_the_text():
     assert (first.other_vector, second.other_vector) == (0, 2)
 
 
-def test_a_gemma_3n_with_towers_says_that_they_are_not_counted():
-    alone, seen = {"text_config": {"vocab_size": 262400}}, {"vision_config": {}, "audio_config": {}}
-    assert read("gemma3n", alone).notes == ()
-    (note,) = read("gemma3n", alone | seen).notes
-    assert "the vision and audio tower of this model is not counted" in note
+def test_a_gemma_3n_says_where_its_tower_is_not_counted():
+    alone, towers = {"text_config": {"vocab_size": 262400}}, {"vision_config": {}, "audio_config": {}}
+    assert read("gemma3n", alone).vision_parameters == 0
+    # MobileNet by its name, the audio tower, and the two tables and projections behind them.
+    known = read("gemma3n", alone | towers)
+    assert known.vision_parameters == 294_126_912 + 681_348_640 + 4_460_544 + 3_345_408
+    # With the keys and values that the checkpoint keeps for 15 layers that share: as published.
+    kept = 15 * (2 * 2048 * 512 + 256)
+    assert (known.notes, known.parameters + kept) == ((), 7_849_978_192)
+    for other in ({"architecture": "resnet50"}, {"model_args": {"depth": 3}}):
+        (note,) = read("gemma3n", alone | {"vision_config": other}).notes
+        assert "the vision tower is not counted" in note
 
 
 @pytest.mark.parametrize(
