@@ -163,28 +163,43 @@ INTERN_VIT = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 448, "patch_size": 14,
     "qkv_bias": True, "qk_normalization": False, "norm_type": "layer_norm",
 }  # fmt: skip
-QWEN_2_7B = {
-    "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
-    "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 151674,
-}  # fmt: skip
-INTERNLM_2_7B = {
-    "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "hidden_size": 4096, "bias": False,
-    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-    "vocab_size": 92553,
-}  # fmt: skip
+
+
+def sizes(kind, *numbers, **fields):
+    names = (
+        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+        "vocab_size",
+    )  # fmt: skip
+    return {"model_type": kind} | dict(zip(names, numbers, strict=True)) | fields
+
+
+QWEN_2_5 = sizes("qwen2", 896, 4864, 24, 14, 2, 151674)
 
 
 @pytest.mark.parametrize(
-    ("inner", "published"), [(QWEN_2_7B, 7_944_373_760), (INTERNLM_2_7B, 8_075_365_376)],
-    ids=["internvl3-8b", "internvl2.5-8b"],
+    ("tower", "inner", "published"),
+    [
+        (INTERN_VIT, QWEN_2_5, 938_193_024),
+        (INTERN_VIT, sizes("internlm2", 2048, 8192, 24, 16, 8, 92553, bias=False), 2_205_754_368),
+        (INTERN_VIT, sizes("internlm2", 4096, 14336, 32, 32, 8, 92553, bias=False), 8_075_365_376),
+        ({"image_size": 448, "num_hidden_layers": 45}, sizes("qwen2", 5120, 27648, 64, 40, 8, 151674), 38_388_164_992),
+        ({"image_size": 448, "num_hidden_layers": 45}, sizes("qwen2", 8192, 29568, 80, 64, 8, 151674), 78_408_318_336),
+    ],
+    ids=["1b", "2b", "8b", "38b", "78b"],
 )  # fmt: skip
-def test_internvl_with_its_own_code_has_as_many_parameters_as_are_published(inner, published):
-    table = {"llm_config": inner, "vision_config": INTERN_VIT, "use_llm_lora": 0}
+def test_internvl_2_5_has_as_many_parameters_as_its_safetensors_on_the_hub(tower, inner, published):
+    table = {"llm_config": inner, "vision_config": tower, "use_llm_lora": 0}
     assert wrappers.internvl_chat(Config(table, "config.json")).parameters == published
 
 
+def test_the_class_names_a_text_whose_type_does_not():
+    inner = QWEN_2_5 | {"model_type": "", "architectures": ["Qwen2ForCausalLM"]}
+    table = {"llm_config": inner, "vision_config": INTERN_VIT}
+    assert wrappers.internvl_chat(Config(table, "config.json")).parameters == 938_193_024
+
+
 def test_adapters_of_internvl_are_refused():
-    table = {"llm_config": QWEN_2_7B, "vision_config": INTERN_VIT, "use_llm_lora": 16}
+    table = {"llm_config": QWEN_2_5, "vision_config": INTERN_VIT, "use_llm_lora": 16}
     with pytest.raises(FileError, match="use_llm_lora = 16: adds adapters"):
         wrappers.internvl_chat(Config(table, "config.json"))
 
@@ -305,9 +320,8 @@ def test_a_gemma_3n_says_where_its_tower_is_not_counted():
     # MobileNet by its name, the audio tower, and the two tables and projections behind them.
     known = read("gemma3n", alone | towers)
     assert known.vision_parameters == 294_126_912 + 681_348_640 + 4_460_544 + 3_345_408
-    # With the keys and values that the checkpoint keeps for 15 layers that share: as published.
-    kept = 15 * (2 * 2048 * 512 + 256)
-    assert (known.notes, known.parameters + kept) == ((), 7_849_978_192)
+    # As Transformers builds it.
+    assert (known.notes, known.parameters) == ((), 7_818_517_072)
     for other in ({"architecture": "resnet50"}, {"model_args": {"depth": 3}}):
         (note,) = read("gemma3n", alone | {"vision_config": other}).notes
         assert "the vision tower is not counted" in note
