@@ -1,18 +1,19 @@
-"""Quantised checkpoints: which matrices a `quantization_config` converts, and what they take as stored.
+"""Quantised checkpoints as they are stored: which matrices a `quantization_config` converts, and to how many bytes.
 
-Each matrix of each layer is asked by the names that checkpoints give it; its bytes include scales, zero points
+Every matrix of every layer is asked by the names that checkpoints give it; its bytes include scales, zero points
 and group indices. Embeddings, norms, convolutions, vision and, unless a config names them, routers and head stay
-in the base format. Sources: Transformers' quantisation configs, AutoGPTQ, AutoAWQ, compressed-tensors, NVIDIA ModelOpt
-and bitsandbytes, by the tensors that their checkpoints hold; DeepSeek-V3 (arXiv:2412.19437) for 128 x 128 blocks.
+in the base format. Buffers that no noun counts (correction bias of a router, rotary tables) are left out.
+
+Sources: the tensors that these tools save (Transformers, AutoGPTQ, AutoAWQ, compressed-tensors, NVIDIA ModelOpt,
+bitsandbytes); README_WEIGHTS of DeepSeek-V3 for blocks of 128 x 128; OCP Microscaling Formats v1.0 for mxfp4.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from memcalc.errors import FileError
@@ -22,32 +23,32 @@ from memcalc.model import (
     FeedForward,
     GroupedAttention,
     LatentAttention,
+    Layers,
     Model,
     RecurrentMixer,
 )
-from memcalc.precision import CLASSES, format_named, format_names
+from memcalc.precision import CLASSES, CONVERTED, Format, format_named
+from memcalc.readers.architectures.config import Config
 from memcalc.readers.regular import shown
 
-#: Bounds of what configs in use list, by far; they keep hostile ones short.
-_MOST_PATTERNS, _LONGEST = 20_000, 300
-#: Steps that all regular expressions together may take at worst.
-_MOST_STEPS = 2e7
-_HINT = "give -w and the config of the unquantised model, or the folder with the weights"
+#: Bounds of what configs list, by far: names (each expert of a large mixture), patterns, and letters of either.
+_MOST_NAMES, _MOST_PATTERNS, _LONGEST = 200_000, 10_000, 300
+#: Steps that the patterns of a list may take together: about a second.
+_MOST_STEPS = 3_000_000
+_HINT = "give -w and the bf16 config, or a folder with the weights"
 
 
 class Matrix(NamedTuple):
-    """A matrix of a layer: its names inside the layer, tensor class, shape, and how many there are of it."""
+    """A matrix of a layer: its names inside the layer, tensor class, shape, and how many there are of it.
+
+    The names are those of several families; of experts it is that of the first.
+    """
 
     names: tuple[str, ...]
     tensor: str
     rows: int
     columns: int
     copies: int = 1
-
-    @property
-    def elements(self) -> int:
-        """Elements of all copies."""
-        return self.rows * self.columns * self.copies
 
 
 class Scheme(NamedTuple):
@@ -57,554 +58,1279 @@ class Scheme(NamedTuple):
     bytes_of: Callable[[int, int], int]
 
 
+class Way(NamedTuple):
+    """What happens to matrices that a list names, and to those of some classes whatever their name.
+
+    Without a scheme they stay as they are.
+    """
+
+    scheme: Scheme | None
+    names: Names | None = None
+    tensors: frozenset[str] = frozenset()
+
+
+#: The classes that "all linear layers" means; with the head where a tool does not spare it by itself.
+_LINEAR = frozenset(CONVERTED)
+_LINEAR_AND_HEAD = _LINEAR | {"head"}
+
+
 def quantised(model: Model, table: Mapping[str, Any], file: str, expert_dtype: str | None = None) -> Model:
     """The model with formats and bytes of its checkpoint by the `quantization_config` in `table`.
 
-    `expert_dtype` is that of DeepSeek-V4's experts. FileError names a method that is not understood.
+    The layers of `model` stand in their order. `expert_dtype` is that of DeepSeek-V4's experts, which stands
+    beside the table. FileError names file and key where a method is not understood or a value is of a wrong
+    type.
 
     >>> from memcalc.readers.presets import load_model
     >>> method = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
     >>> sum(quantised(load_model("gpt-oss-20b"), method, "config.json").checkpoint_bytes.values())
     13761264768
     """
-    choose = _chooser(table, file, expert_dtype)
-    elements = model.elements()
+    inner = table.get("quantization")
+    if "quant_method" not in table and isinstance(inner, dict):
+        table = inner  # a whole hf_quant_config.json
+    config = Config(table, file, path="quantization_config.")
     base = format_named(model.base_format)
-    sizes = {name: base.bytes_of(elements[name].total) for name in CLASSES if elements[name].total}
-    converted: dict[str, dict[str, int]] = {}
-    decisions: dict[tuple[Matrix, Scheme | None], int] = {}
-    for prefix, matrix, count in _matrices(model):
-        scheme = choose(tuple(prefix + name for name in matrix.names), matrix.tensor)
-        key = (matrix, scheme)
-        decisions[key] = decisions.get(key, 0) + count
-    for (matrix, scheme), count in decisions.items():
-        if scheme is None:
-            continue
-        number = matrix.copies * count
-        sizes[matrix.tensor] -= number * base.bytes_of(matrix.rows * matrix.columns)
-        sizes[matrix.tensor] += number * scheme.bytes_of(matrix.rows, matrix.columns)
-        by_format = converted.setdefault(matrix.tensor, {})
-        by_format[scheme.format] = by_format.get(scheme.format, 0) + matrix.elements * count
-    formats = {name: max(found, key=lambda form: found[form]) for name, found in converted.items()}
-    if not formats:
-        return replace(model, kv_format=_kv_format(table, model))
-    totals: dict[str, int] = {}
-    for found in converted.values():
-        for form, number in found.items():
-            totals[form] = totals.get(form, 0) + number
-    main = max(totals, key=lambda form: totals[form])
-    if model.mtp_parameters:
-        like = formats.get("experts") or formats.get("dense")
-        sizes["mtp"] = (format_named(like) if like else base).bytes_of(model.mtp_parameters)
+    ways = _ways(_Job(config, model, base, expert_dtype))
+    model = replace(model, kv_format=_kv_format(config, model))
+    tally = _Tally(model, base)
+    for index, count, inside in _places(model, ways):
+        tally.add(ways, index, inside, count)
+    if not tally.converted:
+        return model
+    formats = tally.formats()
+    mtp = _mtp_bytes(model, ways, base, formats)
     return replace(
         model,
-        checkpoint=main,
+        checkpoint=tally.headline(),
         checkpoint_formats=formats,
-        checkpoint_bytes=sizes,
-        kv_format=_kv_format(table, model),
+        checkpoint_bytes=tally.sizes | ({"mtp": mtp} if model.mtp_parameters else {}),
     )
 
 
-def _kv_format(table: Mapping[str, Any], model: Model) -> str:
-    scheme = table.get("kv_cache_scheme")
-    word = table.get("kv_cache_quant_algo")
-    eight = isinstance(scheme, dict) and scheme.get("num_bits") == 8 and scheme.get("type") == "float"
-    return "fp8" if eight or (isinstance(word, str) and word.upper() == "FP8") else model.kv_format
+class _Tally:
+    """Bytes by class, and elements by class and format, of what was decided so far."""
+
+    def __init__(self, model: Model, base: Format) -> None:
+        self.base = base
+        elements = model.elements()
+        self.sizes = {name: base.bytes_of(elements[name].total) for name in CLASSES if elements[name].total}
+        self.left = {name: elements[name].matrix for name in CLASSES}
+        self.converted: dict[str, dict[str, int]] = {}
+        wide = sum(_wide_vectors(group) for group in model.layers)
+        if wide:
+            self.sizes["attention"] += _widened(base, wide + model.other_vector)
+
+    def add(self, ways: tuple[Way, ...], index: int | None, inside: Iterable[Matrix], count: int) -> None:
+        """Count the matrices of `count` layers that are decided alike."""
+        for matrix in inside:
+            elements = matrix.rows * matrix.columns
+            for scheme, copies in _decided(ways, index, matrix):
+                number = copies * count
+                self.sizes[matrix.tensor] -= number * self.base.bytes_of(elements)
+                self.sizes[matrix.tensor] += number * scheme.bytes_of(matrix.rows, matrix.columns)
+                self.left[matrix.tensor] -= number * elements
+                found = self.converted.setdefault(matrix.tensor, {})
+                found[scheme.format] = found.get(scheme.format, 0) + number * elements
+
+    def formats(self) -> dict[str, str]:
+        """The format that most of a class has; classes that mostly stay are left out, unless all do."""
+        most = {name: max(found, key=lambda form: found[form]) for name, found in self.converted.items()}
+        mainly = {name: form for name, form in most.items() if self.converted[name][form] >= self.left[name]}
+        return mainly or most
+
+    def headline(self) -> str:
+        """The format that most of the converted elements have."""
+        totals: dict[str, int] = {}
+        for found in self.converted.values():
+            for form, number in found.items():
+                totals[form] = totals.get(form, 0) + number
+        return max(totals, key=lambda form: totals[form])
+
+
+def _decided(ways: tuple[Way, ...], index: int | None, matrix: Matrix) -> Iterator[tuple[Scheme, int]]:
+    """The schemes of a matrix with the number of copies that have each; the first way that means it decides."""
+    left = matrix.copies
+    for way in ways:
+        if matrix.tensor in way.tensors:
+            hit = left
+        else:
+            hit = min(left, way.names.copies(index, matrix)) if way.names else 0
+        left -= hit
+        if hit and way.scheme:
+            yield way.scheme, hit
+
+
+def _places(model: Model, ways: tuple[Way, ...]) -> Iterator[tuple[int | None, int, tuple[Matrix, ...]]]:
+    """Layers whose matrices are decided alike: the number of one of them, how many there are, the matrices.
+
+    The tables outside the layers come last, without a number.
+    """
+    lists = [way.names for way in ways if way.names and way.names.tells_layers]
+    found: dict[tuple[Hashable, Hashable], list[int]] = {}
+    inside: dict[Hashable, tuple[Matrix, ...]] = {}
+    start = 0
+    for group in model.layers:
+        kind: Hashable = (group.attention, group.feed_forward, group.beside)
+        if kind not in inside:
+            inside[kind] = tuple(_of_layer(group, model.width))
+        counts = {start: group.count} if not lists else dict.fromkeys(range(start, start + group.count), 1)
+        for index, count in counts.items():
+            key = (kind, tuple([names.key(index) for names in lists]))
+            found.setdefault(key, [index, 0])[1] += count
+        start += group.count
+    for (kind, _), (index, count) in found.items():
+        yield index, count, inside[kind]
+    table = (model.vocabulary, model.width)
+    tables = [Matrix(("embed_tokens", "embeddings", "wte"), "embedding", *table)]
+    if not model.tied_embeddings:
+        tables.append(Matrix(("lm_head", "output", "embed_out", "output_layer", "head"), "head", *table))
+    yield None, 1, tuple(tables)
+
+
+def _kv_format(config: Config, model: Model) -> str:
+    """The format of the KV cache where the config quantises it, else that of the model."""
+    scheme, word = config.section("kv_cache_scheme"), config.word("kv_cache_quant_algo").lower()
+    if scheme is not None and scheme.word("type") == "float":
+        word = {8: "fp8", 4: "nvfp4"}.get(scheme.count("num_bits"), "")
+    return word if word in ("fp8", "nvfp4") else model.kv_format
+
+
+def _widened(base: Format, elements: int) -> int:
+    """Bytes that elements take beyond the base format where they are kept in fp32."""
+    return 4 * elements - base.bytes_of(elements)
+
+
+def _wide_vectors(group: Layers) -> int:
+    """Elements that DeepSeek-V4 keeps in fp32: sinks, positions of the compressors, hyper-connections."""
+    mixer = group.attention
+    if not isinstance(mixer, CompressedAttention):
+        return 0
+    positions = 0
+    if mixer.ratio:
+        positions = mixer.ratio * mixer.head_dim * (2 if mixer.indexer else 1)
+    if mixer.indexer:
+        positions += mixer.ratio * 2 * mixer.indexer.head_dim
+    return group.count * (mixer.heads + positions + group.other_vector)
+
+
+def _mtp_bytes(model: Model, ways: tuple[Way, ...], base: Format, formats: Mapping[str, str]) -> int:
+    """Bytes of the MTP layers: each is a last layer, and what joins it to the model in the base format.
+
+    Where it cannot be such a layer, all of it is in the format of the experts or the dense part.
+    """
+    if not model.mtp_layers:
+        return 0
+    last, count = _mtp_layer(model.layers[-1]), model.mtp_layers
+    one = Model("mtp", model.width, 0, (last,), final_norms=0)
+    rest = model.mtp_parameters // count - one.parameters
+    if rest < 0:
+        form = formats.get("experts") or formats.get("dense")
+        return (format_named(form) if form else base).bytes_of(model.mtp_parameters)
+    inside = _of_layer(last, model.width)
+    total = base.bytes_of(model.mtp_parameters)
+    if isinstance(last.attention, CompressedAttention):
+        joins = ("e_proj", "h_proj")
+        inside += [Matrix((name,), "attention", model.width, model.width) for name in joins]
+        bias = last.feed_forward.experts
+        total += count * _widened(base, _wide_vectors(last) + model.other_vector + bias)
+    for number in range(count):
+        for matrix in inside:
+            size = base.bytes_of(matrix.rows * matrix.columns)
+            for scheme, copies in _decided(ways, model.depth + number, matrix):
+                total += copies * (scheme.bytes_of(matrix.rows, matrix.columns) - size)
+    return total
+
+
+def _mtp_layer(last: Layers) -> Layers:
+    """What an MTP layer is like: the last layer; of DeepSeek-V4 with the window alone."""
+    mixer = last.attention
+    if isinstance(mixer, CompressedAttention):
+        mixer = replace(mixer, ratio=0, top_k=None, indexer=None)
+    return replace(last, count=1, attention=mixer)
 
 
 # ----------------------------------------------------------------------------- which matrices a layer has
 
 
-def _matrices(model: Model) -> Iterator[tuple[str, Matrix, int]]:
-    """All matrices that a conversion may touch, with the name of their layer; alike layers one by one."""
-    index = 0
-    for group in model.layers:
-        inside = [matrix for mixer in group.mixers for matrix in _of_mixer(mixer, model.width)]
-        inside += _of_feed_forward(group.feed_forward, model.width)
-        for _ in range(group.count):
-            for matrix in inside:
-                yield f"model.layers.{index}.", matrix, 1
-            index += 1
-    if not model.tied_embeddings:
-        yield "", Matrix(("lm_head",), "head", model.vocabulary, model.width), 1
+def _of_layer(group: Layers, width: int) -> list[Matrix]:
+    """The matrices of one layer that a conversion may touch."""
+    found = [matrix for mixer in group.mixers for matrix in _of_mixer(mixer, width)]
+    return found + _of_feed_forward(group.feed_forward, width)
+
+
+#: A projection by the names of families, those first that most have. Queries, keys and values may be one matrix.
+_FUSED = ("self_attn.qkv_proj", "self_attn.W_pack", "attention.wqkv", "attention.query_key_value",
+          "self_attention.query_key_value", "attn.c_attn", "attn.Wqkv")  # fmt: skip
+_ATTENTION: Mapping[str, tuple[str, ...]] = {
+    "q": ("self_attn.q_proj", "attn.q_proj", "mixer.q_proj", *_FUSED),
+    "k": ("self_attn.k_proj", "attn.k_proj", "mixer.k_proj", *_FUSED),
+    "v": ("self_attn.v_proj", "attn.v_proj", "mixer.v_proj", *_FUSED),
+    "o": ("self_attn.o_proj", "self_attn.out_proj", "self_attn.dense", "attn.out_proj", "mixer.o_proj",
+          "attention.wo", "attention.dense", "self_attention.dense", "attn.c_proj"),
+}  # fmt: skip
+
+
+def _projection(name: str, rows: int, columns: int, *more: str) -> Matrix:
+    names = _ATTENTION.get(name) or tuple("self_attn." + one for one in (name, *more))
+    return Matrix(names, "attention", rows, columns)
 
 
 def _of_mixer(mixer: Attention, width: int) -> list[Matrix]:
-    def one(name: str, rows: int, columns: int, *more: str) -> Matrix:
-        return Matrix(tuple("self_attn." + n for n in (name, *more)), "attention", rows, columns)
-
     if isinstance(mixer, GroupedAttention):
-        keys = mixer.kv_heads * mixer.head_dim
-        query = mixer.heads * mixer.head_dim * (1 + mixer.gate)
-        found = [
-            one("q_proj", query, width, "qkv_proj"),
-            one("o_proj", width, mixer.heads * mixer.value_width, "out_proj"),
-        ]
-        if mixer.projections != "q":
-            found.append(one("k_proj", keys, width, "qkv_proj"))
-        if mixer.projections == "qkv":
-            found.append(one("v_proj", mixer.kv_heads * mixer.value_width, width, "qkv_proj"))
-        return found
+        return _of_grouped(mixer, width)
     if isinstance(mixer, LatentAttention):
-        query = mixer.heads * (mixer.nope_dim + mixer.rope_dim)
-        found = [
-            one("kv_a_proj_with_mqa", mixer.latent_dim + mixer.rope_dim, width),
-            one("kv_b_proj", mixer.heads * (mixer.nope_dim + mixer.value_dim), mixer.latent_dim),
-            one("o_proj", width, mixer.heads * mixer.value_dim),
-        ]
-        rank = mixer.query_rank
-        if rank is None:
-            found.append(one("q_proj", query, width))
-        else:
-            found += [one("q_a_proj", rank, width), one("q_b_proj", query, rank)]
-        if mixer.indexer:
-            wide = mixer.indexer.heads * mixer.indexer.head_dim
-            found += [
-                one("indexer.wq_b", wide, rank or width),
-                one("indexer.wk", mixer.indexer.head_dim, width),
-            ]
-        return found
+        return _of_latent(mixer, width)
     if isinstance(mixer, CompressedAttention):
-        inner = mixer.heads * mixer.head_dim
-        found = [
-            one("q_a_proj", mixer.query_rank, width, "wq_a"),
-            one("q_b_proj", inner, mixer.query_rank, "wq_b"),
-            one("kv_proj", mixer.head_dim, width, "wkv"),
-            one("o_a_proj", mixer.output_groups * mixer.output_rank, inner // mixer.output_groups, "wo_a"),
-            one("o_b_proj", width, mixer.output_groups * mixer.output_rank, "wo_b"),
-        ]
-        if mixer.indexer:
-            wide = mixer.indexer.heads * mixer.indexer.head_dim
-            found.append(one("indexer.q_b_proj", wide, mixer.query_rank, "indexer.wq_b"))
-        return found
-    if isinstance(mixer, RecurrentMixer) and mixer.variant == "gated-delta-net":
-        inner = mixer.heads * mixer.value_dim
-        parts = {
-            "in_proj_qkv": (mixer.conv_channels, width), "in_proj_z": (inner, width), "out_proj": (width, inner),
-            "in_proj_b": (mixer.heads, width), "in_proj_a": (mixer.heads, width),
-        }  # fmt: skip
-        fused = {"in_proj_qkv": "in_proj_qkvz", "in_proj_z": "in_proj_qkvz", "in_proj_b": "in_proj_ba",
-                 "in_proj_a": "in_proj_ba"}  # fmt: skip
-        return [
-            Matrix(
-                ("linear_attn." + name, "linear_attn." + fused.get(name, name)), "recurrent", rows, columns
-            )
-            for name, (rows, columns) in parts.items()
-        ]
-    if isinstance(mixer, RecurrentMixer) and mixer.variant == "mamba2":
-        inner = mixer.heads * mixer.value_dim
-        return [
-            Matrix(("mamba.in_proj", "mixer.in_proj"), "recurrent", mixer.matrix // width - inner, width),
-            Matrix(("mamba.out_proj", "mixer.out_proj"), "recurrent", width, inner),
-        ]
+        return _of_compressed(mixer, width)
     if isinstance(mixer, RecurrentMixer) and mixer.matrix:
-        # Only the sum is known; its projections have the width of the model on one side.
-        names = ("linear_attn.in_proj", "linear_attn.in_proj_qkv", "linear_attn", "mamba.in_proj", "mamba",
-                 "mixer.in_proj", "mixer", "self_attn")  # fmt: skip
-        return [Matrix(names, "recurrent", -(-mixer.matrix // width), width)]
+        return _of_recurrent(mixer, width)
     return []
 
 
+def _of_grouped(mixer: GroupedAttention, width: int) -> list[Matrix]:
+    found = [
+        _projection("q", mixer.heads * mixer.head_dim * (1 + mixer.gate), width),
+        _projection("o", width, mixer.heads * mixer.value_width),
+    ]
+    if mixer.projections != "q":
+        found.append(_projection("k", mixer.kv_heads * mixer.head_dim, width))
+    if mixer.projections == "qkv":
+        found.append(_projection("v", mixer.kv_heads * mixer.value_width, width))
+    return found
+
+
+def _of_latent(mixer: LatentAttention, width: int) -> list[Matrix]:
+    """The weights that the indexer gives its heads stay as they are."""
+    query, rank = mixer.heads * (mixer.nope_dim + mixer.rope_dim), mixer.query_rank
+    found = [
+        _projection("kv_a_proj_with_mqa", mixer.latent_dim + mixer.rope_dim, width, "kv_a_proj"),
+        _projection("kv_b_proj", mixer.heads * (mixer.nope_dim + mixer.value_dim), mixer.latent_dim),
+        _projection("o_proj", width, mixer.heads * mixer.value_dim),
+    ]
+    if rank is None:
+        found.append(_projection("q_proj", query, width))
+    else:
+        found += [_projection("q_a_proj", rank, width), _projection("q_b_proj", query, rank)]
+    if mixer.indexer:
+        wide = mixer.indexer.heads * mixer.indexer.head_dim
+        found.append(_projection("indexer.wq_b", wide, rank or width))
+        found.append(_projection("indexer.wk", mixer.indexer.head_dim, width))
+    return found
+
+
+def _of_compressed(mixer: CompressedAttention, width: int) -> list[Matrix]:
+    """The compressors and the weights of the indexer's heads stay as they are."""
+    inner, output = mixer.heads * mixer.head_dim, mixer.output_groups * mixer.output_rank
+    shapes = {
+        "wq_a": ("q_a_proj", mixer.query_rank, width), "wq_b": ("q_b_proj", inner, mixer.query_rank),
+        "wkv": ("kv_proj", mixer.head_dim, width), "wo_a": ("o_a_proj", output, inner // mixer.output_groups),
+        "wo_b": ("o_b_proj", width, output),
+    }  # fmt: skip
+    if mixer.indexer:
+        wide = mixer.indexer.heads * mixer.indexer.head_dim
+        shapes["indexer.wq_b"] = ("indexer.q_b_proj", wide, mixer.query_rank)
+    return [
+        Matrix(("attn." + name, "self_attn." + other), "attention", rows, columns)
+        for name, (other, rows, columns) in shapes.items()
+    ]
+
+
+def _of_recurrent(mixer: RecurrentMixer, width: int) -> list[Matrix]:
+    """The projections, where the variant tells them; else one of the size of all."""
+    inner = mixer.heads * mixer.value_dim
+    shapes: dict[str, tuple[int, int]] = {}
+    if mixer.variant == "gated-delta-net":
+        gates = (mixer.heads, width)
+        shapes = {
+            "in_proj_qkv in_proj_qkvz": (mixer.conv_channels, width), "in_proj_z in_proj_qkvz": (inner, width),
+            "in_proj_b in_proj_ba": gates, "in_proj_a in_proj_ba": gates, "out_proj": (width, inner),
+        }  # fmt: skip
+    elif mixer.variant == "mamba2":
+        projected = inner + mixer.conv_channels + mixer.heads
+        shapes = {"in_proj": (projected, width), "out_proj": (width, inner)}
+    elif mixer.variant == "mamba":
+        # What is left beside three matrices of D x inner are two with the rank of the step and B and C.
+        rank, odd = divmod(mixer.matrix - 3 * width * inner - 2 * inner * mixer.key_dim, 2 * inner or 1)
+        if rank > 0 and not odd:
+            shapes = {
+                "in_proj": (2 * inner, width), "x_proj": (rank + 2 * mixer.key_dim, inner),
+                "dt_proj": (inner, rank), "out_proj": (width, inner),
+            }  # fmt: skip
+    elif mixer.variant == "lightning":
+        shapes = {"qkv_proj": (3 * inner, width), "output_gate": (inner, width), "out_proj": (width, inner)}
+    elif mixer.variant == "short-conv":
+        shapes = {"in_proj": (3 * width, width), "out_proj": (width, width)}
+    elif mixer.variant == "kimi-delta":
+        shapes = {
+            "q_proj": (inner, width), "k_proj": (inner, width), "v_proj": (inner, width), "o_proj": (width, inner),
+            "b_proj": (mixer.heads, width), "f_a_proj": (mixer.value_dim, width), "g_a_proj": (mixer.value_dim, width),
+            "f_b_proj": (inner, mixer.value_dim), "g_b_proj": (inner, mixer.value_dim),
+        }  # fmt: skip
+    places = _PARENTS.get(mixer.variant, ("linear_attn", "mamba", "mixer"))
+    if sum(rows * columns for rows, columns in shapes.values()) != mixer.matrix:
+        names = places + tuple(place + ".in_proj" for place in places)
+        return [Matrix(names, "recurrent", mixer.matrix // width, width)]
+    return [
+        Matrix(tuple(f"{place}.{name}" for place in places for name in names.split()), "recurrent", *shape)
+        for names, shape in shapes.items()
+    ]
+
+
+#: Where the projections of recurrent layers lie.
+_PARENTS: Mapping[str, tuple[str, ...]] = {
+    "gated-delta-net": ("linear_attn",), "kimi-delta": ("self_attn",), "lightning": ("self_attn",),
+    "short-conv": ("conv",), "mamba": ("mamba", "mixer"), "mamba2": ("mamba", "mixer"),
+}  # fmt: skip
+#: Where those of feed-forward parts lie, and their names.
+_DENSE = ("mlp.", "feed_forward.", "mixer.", "ffn.")
+_SHARED = ("mlp.shared_experts.", "mlp.shared_expert.", "mixer.shared_experts.", "ffn.shared_experts.",
+           "feed_forward.shared_expert.", "block_sparse_moe.shared_experts.", "shared_mlp.")  # fmt: skip
+#: Experts may be one tensor, which has no number.
+_EXPERTS = ("mlp.experts.0.", "block_sparse_moe.experts.0.", "mixer.experts.0.", "ffn.experts.0.",
+            "feed_forward.experts.0.", "mlp.experts.", "feed_forward.experts.")  # fmt: skip
+_ROUTERS = (
+    "mlp.gate",
+    "mlp.router",
+    "block_sparse_moe.gate",
+    "feed_forward.router",
+    "mixer.gate",
+    "ffn.gate",
+)
+_UP, _GATE, _DOWN = (
+    ("up_proj", "w3", "gate_up_proj"),
+    ("gate_proj", "w1", "gate_up_proj"),
+    ("down_proj", "w2"),
+)
+_OLD_UP, _OLD_DOWN = ("c_fc", "fc1", "fc_in", "dense_h_to_4h"), ("c_proj", "fc2", "fc_out", "dense_4h_to_h")
+
+
 def _of_feed_forward(part: FeedForward, width: int) -> list[Matrix]:
-    def three(places: tuple[str, ...], tensor: str, outer: int, inner: int, copies: int = 1) -> list[Matrix]:
-        parts = [("up_proj", "w3", "gate_up_proj"), ("gate_proj", "w1", "gate_up_proj")][: 1 + part.gated]
-        found = [
-            Matrix(tuple(place + n for place in places for n in names), tensor, inner, outer, copies)
-            for names in parts
+    def gated(places: tuple[str, ...], tensor: str, outer: int, inner: int, copies: int = 1) -> list[Matrix]:
+        old = tensor == "dense" and not part.gated
+        parts = [(_UP + _OLD_UP * old, inner, outer), (_DOWN + _OLD_DOWN * old, outer, inner)]
+        parts += [(_GATE, inner, outer)] * part.gated
+        return [
+            Matrix(tuple(place + name for place in places for name in names), tensor, rows, columns, copies)
+            for names, rows, columns in parts
         ]
-        names = tuple(place + n for place in places for n in ("down_proj", "w2"))
-        return [*found, Matrix(names, tensor, outer, inner, copies)]
 
     if not part.experts:
-        return three(("mlp.", "feed_forward.", "mixer."), "dense", width, part.width) if part.width else []
-    places = ("mlp.experts.0.", "block_sparse_moe.experts.0.", "mlp.experts.", "feed_forward.experts.",
-              "mixer.experts.0.", "ffn.experts.0.")  # fmt: skip
-    found = three(places, "experts", part.latent_width or width, part.width, part.experts)
+        return gated(_DENSE, "dense", width, part.width) if part.width else []
+    found = gated(_EXPERTS, "experts", part.latent_width or width, part.width, part.experts)
     if part.shared_width:
-        places = ("mlp.shared_experts.", "mlp.shared_expert.", "mixer.shared_experts.", "ffn.shared_experts.",
-                  "feed_forward.shared_expert.", "shared_mlp.")  # fmt: skip
-        found += three(places, "shared", width, part.shared_width)
+        found += gated(_SHARED, "shared", width, part.shared_width)
     if part.latent_width:
         found.append(Matrix(("mixer.fc1_latent_proj",), "shared", part.latent_width, width))
         found.append(Matrix(("mixer.fc2_latent_proj",), "shared", width, part.latent_width))
-    routers = (
-        "mlp.gate",
-        "mlp.router",
-        "block_sparse_moe.gate",
-        "feed_forward.router",
-        "mixer.gate",
-        "ffn.gate",
-    )
-    return [*found, Matrix(routers, "router", part.experts, width)]
+    return [*found, Matrix(_ROUTERS, "router", part.experts, width)]
+
+
+# ----------------------------------------------------------------------------- patterns in linear time
+
+
+class _RefusedError(ValueError):
+    """A pattern that is not of the kind that configs use, with the reason."""
+
+
+class Piece(NamedTuple):
+    """A step of a pattern: a text, one letter, one of several sequences of steps, or the end of the name.
+
+    `text` holds the letters too; `others` stands for all letters but these. A step is taken at least `least`
+    times, once at most unless `many`.
+    """
+
+    kind: str  # text | letter | group | end
+    text: str = ""
+    others: bool = False
+    choices: tuple[tuple[Piece, ...], ...] = ()
+    least: int = 1
+    many: bool = False
+
+
+_DIGITS = "0123456789"
+_WORD = _DIGITS + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+_ANY = Piece("letter", others=True)
+_ANYTHING = _ANY._replace(least=0, many=True)
+#: Groups in groups that are followed; configs in use have two.
+_DEEPEST = 4
+
+
+class _Parser:
+    """A regular expression of the usual kind as steps: letters, classes, groups of alternatives, *, + and ?.
+
+    `loose`: as Transformers' lists are meant, in which a dot is a dot and a star alone is anything.
+
+    >>> _Parser("a|b").steps()[0].kind
+    'group'
+    """
+
+    def __init__(self, text: str, *, loose: bool = False) -> None:
+        self.text, self.loose, self.at = text, loose, 0
+
+    def steps(self) -> tuple[Piece, ...]:
+        """The whole expression."""
+        choices = self._choices(0)
+        if self.at < len(self.text):
+            raise _RefusedError("has a bracket too many")
+        return choices[0] if len(choices) == 1 else (Piece("group", choices=choices),)
+
+    def _choices(self, depth: int) -> tuple[tuple[Piece, ...], ...]:
+        if depth > _DEEPEST:
+            raise _RefusedError("has too many brackets in brackets")
+        found: list[list[Piece]] = [[]]
+        while self.at < len(self.text) and self.text[self.at] != ")":
+            if self.text[self.at] == "|":
+                self.at += 1
+                found.append([])
+                continue
+            piece, last = self._piece(depth), found[-1][-1:]
+            if piece.kind == "text" and last and last[0].kind == "text" and _once(piece) and _once(last[0]):
+                found[-1][-1] = last[0]._replace(text=last[0].text + piece.text)
+            else:
+                found[-1].append(piece)
+        return tuple(tuple(one) for one in found)
+
+    def _piece(self, depth: int) -> Piece:
+        piece = self._one(depth)
+        mark = self.text[self.at : self.at + 1]
+        if mark == "{":
+            raise _RefusedError("counts how often")
+        if mark not in ("*", "+", "?") or (self.loose and piece.kind == "text" and mark == "*"):
+            return piece
+        self.at += 1
+        # A question mark behind it tells how to search, not what is found.
+        self.at += self.text[self.at : self.at + 1] == "?"
+        return piece._replace(least=int(mark == "+"), many=mark != "?")
+
+    def _one(self, depth: int) -> Piece:
+        letter = self.text[self.at]
+        self.at += 1
+        if letter == "(":
+            return self._group(depth)
+        if letter == "[":
+            return self._class()
+        if letter == "\\":
+            return self._escaped()
+        if letter == ".":
+            dot = self.loose and self.text[self.at : self.at + 1] not in ("*", "+")
+            return Piece("text", ".") if dot else _ANY
+        if letter == "*" and self.loose:
+            return _ANYTHING
+        if letter == "^" and self.at == 1:
+            return Piece("group", choices=((),))
+        if letter == "$":
+            return Piece("end")
+        if letter in "*+?{}^":
+            raise _RefusedError(f"has a {letter} out of place")
+        return Piece("text", letter)
+
+    def _group(self, depth: int) -> Piece:
+        if self.text.startswith("?:", self.at):
+            self.at += 2
+        elif self.text.startswith("?", self.at):
+            raise _RefusedError("looks ahead or behind")
+        choices = self._choices(depth + 1)
+        if self.at >= len(self.text):
+            raise _RefusedError("has an open bracket")
+        self.at += 1
+        return Piece("group", choices=choices)
+
+    def _escaped(self) -> Piece:
+        letter = self.text[self.at : self.at + 1]
+        self.at += 1
+        if letter in ("d", "w"):
+            return Piece("letter", _DIGITS if letter == "d" else _WORD)
+        if not letter or letter.isalnum():
+            raise _RefusedError("has a backslash that is not known here")
+        return Piece("text", letter)
+
+    def _class(self) -> Piece:
+        others = self.text.startswith("^", self.at)
+        end = self.text.find("]", self.at + others + 1)
+        if end < 0:
+            raise _RefusedError("has an open bracket")
+        inside, self.at = self.text[self.at + others : end], end + 1
+        if inside.endswith("\\"):
+            raise _RefusedError("has a bracket in a class")
+        inside = inside.replace("\\d", "0-9").replace("\\w", "a-zA-Z0-9_").replace("\\", "")
+        return Piece("letter", _spread(inside), others)
+
+
+def _once(piece: Piece) -> bool:
+    return piece.least == 1 and not piece.many
+
+
+def _spread(text: str) -> str:
+    """The letters of a class, with ranges written out.
+
+    >>> _spread("a-d_")
+    'abcd_'
+    """
+    found, at = [], 0
+    while at < len(text):
+        if text[at + 1 : at + 2] == "-" and at + 2 < len(text):
+            first, last = ord(text[at]), ord(text[at + 2])
+            if not first <= last < 128:
+                raise _RefusedError("has a range that is none")
+            found.append("".join(map(chr, range(first, last + 1))))
+            at += 3
+        else:
+            found.append(text[at])
+            at += 1
+    return "".join(found)
+
+
+def _glob(text: str) -> tuple[Piece, ...]:
+    """A wildcard of `fnmatch` as steps."""
+    found: list[Piece] = []
+    at = 0
+    while at < len(text):
+        letter, end = text[at], text.find("]", at + 2)
+        if letter == "[" and end > 0:
+            others = text[at + 1] in "!^"
+            found.append(Piece("letter", _spread(text[at + 1 + others : end]), others))
+            at = end
+        elif letter in "*?":
+            found.append(_ANYTHING if letter == "*" else _ANY)
+        elif found and found[-1].kind == "text":
+            found[-1] = found[-1]._replace(text=found[-1].text + letter)
+        else:
+            found.append(Piece("text", letter))
+        at += 1
+    return (*found, Piece("end"))
+
+
+class Meter:
+    """How many steps patterns may still take."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Take some; refuses when there are none left."""
+        self.left -= steps
+        if self.left < 0:
+            raise _RefusedError("takes too long with the others")
+
+
+def reach(pieces: Sequence[Piece], name: str, starts: set[int], meter: Meter) -> set[int]:
+    """Where in `name` the pieces may end that begin at one of `starts`: all ways at once, so none is tried twice.
+
+    >>> reach(_Parser(".*b+").steps(), "abab", {0}, Meter(100))
+    {2, 4}
+    """
+    at = starts
+    for number, piece in enumerate(pieces):
+        if not at:
+            break
+        meter.spend(1 + len(at))
+        if piece == _ANYTHING:
+            after = pieces[number + 1] if number + 1 < len(pieces) else None
+            if after and after.kind == "text" and _once(after):
+                # Where the text behind it stands is all that matters.
+                at = _finds(name, after.text, min(at))
+            else:
+                at = set(range(min(at), len(name) + 1))
+        elif piece.many:
+            at = _many(piece, name, at, meter)
+        else:
+            at = _step(piece, name, at, meter) | (set() if piece.least else at)
+    return at
+
+
+def _finds(name: str, text: str, start: int) -> set[int]:
+    found = set()
+    at = name.find(text, start)
+    while at >= 0:
+        found.add(at)
+        at = name.find(text, at + 1)
+    return found
+
+
+def _step(piece: Piece, name: str, at: set[int], meter: Meter) -> set[int]:
+    if piece.kind == "text":
+        return {p + len(piece.text) for p in at if name.startswith(piece.text, p)}
+    if piece.kind == "letter":
+        return {p + 1 for p in at if p < len(name) and (name[p] in piece.text) != piece.others}
+    if piece.kind == "end":
+        return at & {len(name)}
+    return {p for choice in piece.choices for p in reach(choice, name, at, meter)}
+
+
+def _many(piece: Piece, name: str, at: set[int], meter: Meter) -> set[int]:
+    found = set() if piece.least else set(at)
+    new = _step(piece, name, at, meter)
+    while new - found:
+        meter.spend(len(new))
+        fresh = new - found
+        found |= fresh
+        new = _step(piece, name, fresh, meter)
+    return found
 
 
 # ----------------------------------------------------------------------------- what a list of names means
 
+#: Words that stand before the layers of the text; other words stand before those of towers.
+_TEXT = {"model", "language_model", "text_model", "transformer", "backbone", "decoder", "llm", ""}
+#: A name up to the number of its layer, and the rest; the same behind a star or as a regular expression.
+_LAYERED = re.compile(
+    r"\^?(?:\.?\*\\?\.?)?((?:[A-Za-z_]+\\?\.)*)(?:layers|blocks|block|h|(mtp))\\?\.(\d{1,6})(\\?\.|(?=\*)|$)(.*)",
+    re.DOTALL,
+)
+_EXPERT = re.compile(r"(.*\bexperts\.)(\d{1,6})((?:\.[^*?\[]*)?)", re.DOTALL)
+#: How files spell the layers of the text, those of most files first.
+_SPELLED = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.", "layers.",
+            "backbone.layers.", "transformer.h.", "model.decoder.layers.")  # fmt: skip
+#: Steps that reading one letter of a pattern counts for.
+_READING = 5
+#: Marks of a pattern in a list, by what reads the list.
+_MARKS = {"exact": "", "glob": "*?[", "parts": "*\\^$()[]|+?{}"}
 
-_INDEX = re.compile(r"\.\d+\.")
-#: How wrappers spell the layers of the text.
-_SPELLED = ("model.language_model.model.layers.", "model.language_model.layers.", "language_model.model.layers.",
-            "language_model.layers.", "backbone.layers.", "transformer.h.")  # fmt: skip
+
+class _Pattern(NamedTuple):
+    """Steps, the kind of list, the spellings of names that it is tried with, and the texts that it cannot miss."""
+
+    steps: tuple[Piece, ...]
+    kind: str
+    prefixes: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def matches(self, name: str, meter: Meter) -> bool:
+        """Whether a name is meant; lists of Transformers may begin behind a dot and end before one."""
+        meter.spend(1)
+        for text in self.texts:
+            if text not in name:
+                return False
+        if self.kind != "parts":
+            return bool(reach(self.steps, name, {0}, meter))
+        starts = {0} | {at + 1 for at in _finds(name, ".", 0)}
+        ends = reach(self.steps, name, starts, meter)
+        return any(at in (0, len(name)) or "." in name[at - 1 : at + 1] for at in ends)
 
 
-class _Names:
-    """A list of modules: whole names and parts of names, wildcards, regular expressions."""
+class Names:
+    """A list of modules as a config has it: whole names or parts of names, wildcards, regular expressions.
 
-    def __init__(self, entries: Any, file: str, key: str) -> None:
-        if entries is None:
-            entries = []
-        if isinstance(entries, str):
-            entries = [entries]
-        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise FileError(f"{file}: quantization_config.{key}: must be a list of names")
-        if len(entries) > _MOST_PATTERNS or any(len(entry) > _LONGEST for entry in entries):
-            raise FileError(f"{file}: quantization_config.{key}: has more or longer names than any model")
-        self.parts: set[str] = set()
-        self.globs: list[str] = []
-        self.patterns: list[re.Pattern[str]] = []
-        steps = 0.0
+    `kind` says who reads it: "exact" compressed-tensors (whole names, or `re:` and an expression that the name
+    begins with), "glob" ModelOpt (wildcards of whole names), "parts" Transformers (names, their beginnings
+    and endings, stars). Entries are sorted by the layer that they name, so a long list costs no more than a
+    short one; entries of other towers than the text are dropped.
+
+    >>> names = Names(["model.layers.1.mlp*"], "glob", 2, FileError)
+    >>> [names.copies(index, Matrix(("mlp.up_proj",), "dense", 8, 8)) for index in (0, 1)]
+    [0, 1]
+    """
+
+    def __init__(
+        self, entries: Sequence[str], kind: str, layers: int, fail: Callable[[str], FileError]
+    ) -> None:
+        self.kind, self.layers, self.fail = kind, layers, fail
+        self.plain: dict[int | None, dict[str, set[int] | None]] = {}
+        self.patterns: dict[int | None, list[_Pattern]] = {}
+        self.meter, self.count = Meter(_MOST_STEPS), 0
+        self.tells_layers = False
+        self._keys: dict[int, Hashable] = {}
         for entry in entries:
-            if entry.startswith("re:"):
-                steps += _steps(entry[3:], file, key)
-                self.patterns.append(_compiled(entry[3:], file, key))
-                continue
-            for spelled in _SPELLED:
-                entry = entry.replace(spelled, "model.layers.")  # noqa: PLW2901 - as checkpoints without a wrapper
-            entry = entry.replace("language_model.lm_head", "lm_head")  # noqa: PLW2901
-            plain = entry.removesuffix("*").removesuffix(".").removeprefix("*").removeprefix(".")
-            if "*" in plain or "?" in plain or "[" in plain:
-                steps += 1e4
-                self.globs.append(entry)
-            else:
-                self.parts.add(plain)
-        if steps > _MOST_STEPS:
-            raise FileError(f"{file}: quantization_config.{key}: has more patterns than can be tried", _HINT)
-        self._known: dict[str, bool] = {}
+            self._add(entry)
 
-    def __bool__(self) -> bool:
-        return bool(self.parts or self.globs or self.patterns)
+    def key(self, index: int) -> Hashable:
+        """What a layer's decisions depend on: layers with the same key are decided alike."""
+        if None in self.patterns and self._sensitive:
+            return index
+        if index not in self._keys:
+            plain = self.plain.get(index, {})
+            known = frozenset((name, ids and frozenset(ids)) for name, ids in plain.items())
+            self._keys[index] = (known, tuple(self.patterns.get(index, ())))
+        return self._keys[index]
 
-    def hold(self, names: Iterable[str]) -> bool:
-        """Whether one of the names of a module is meant."""
-        if not self:
-            return False
-        if not self._indexed:
-            # No entry tells layers apart: what holds for one holds for all.
-            names = [_INDEX.sub(".0.", name) for name in names]
-        return any(self._holds(name) for name in names)
+    _sensitive = False
 
-    @cached_property
-    def _indexed(self) -> bool:
-        """Whether an entry names a layer by its number, or may do so."""
-        return bool(self.globs or self.patterns) or any(_INDEX.search(f".{part}.") for part in self.parts)
+    def copies(self, index: int | None, matrix: Matrix) -> int:
+        """How many copies of a matrix of that layer are meant: all, some (experts that are named) or none."""
+        best = 0
+        tables = [self.plain[key] for key in {index, None} if key in self.plain]
+        if index is not None and index >= self.layers and "mtp" in self.plain.get(None, ()):
+            return matrix.copies
+        for table in tables:
+            for name in matrix.names:
+                for part in (name,) if self.kind == "exact" else _parts(name):
+                    if part in table:
+                        ids = table[part]
+                        if ids is None:
+                            return matrix.copies
+                        best = max(best, sum(1 for one in ids if one < matrix.copies))
+        return matrix.copies if self._fits(index, matrix) else min(best, matrix.copies)
 
-    def _holds(self, name: str) -> bool:
-        if name not in self._known:
-            self._known[name] = self._look_up(name)
-        return self._known[name]
-
-    def _look_up(self, name: str) -> bool:
-        pieces = name.split(".")
-        for start in range(len(pieces)):
-            for end in range(start + 1, len(pieces) + 1):
-                if ".".join(pieces[start:end]) in self.parts:
+    def _fits(self, index: int | None, matrix: Matrix) -> bool:
+        try:
+            for pattern in self.patterns.get(index, ()) if index is not None else ():
+                if any(pattern.matches(name, self.meter) for name in matrix.names):
                     return True
-        if not self.globs and not self.patterns:
-            return False
-        # Wrappers put a prefix before the layers, which patterns may spell out.
-        spelled = (name, "model.language_" + name, "language_model." + name)
-        return any(
-            any(fnmatchcase(one, glob) for glob in self.globs)
-            or any(pattern.match(one) for pattern in self.patterns)
-            for one in spelled
-        )
+            for pattern in self.patterns.get(None, ()):
+                for prefix in self._prefixes(pattern, index):
+                    if any(pattern.matches(prefix + name, self.meter) for name in matrix.names):
+                        return True
+        except _RefusedError:
+            raise self.fail("has more patterns than can be tried") from None
+        return False
+
+    def _prefixes(self, pattern: _Pattern, index: int | None) -> list[str]:
+        if index is None:
+            return ["", "model.", "language_model."]
+        if index >= self.layers:
+            number = index - self.layers
+            return [f"mtp.layers.{number}.", f"model.layers.{index}.", f"mtp.{number}."]
+        return [f"{prefix}{index}." for prefix in pattern.prefixes]
+
+    def _add(self, entry: str) -> None:
+        expression = entry.startswith("re:")
+        kind, text = ("re", entry[3:]) if expression else (self.kind, entry)
+        plain = not expression and not any(mark in text for mark in _MARKS[kind])
+        found = _LAYERED.fullmatch(text)
+        if found is None or (kind == "re" and (found[4] == "" or found[5][:1] in ("*", "+", "?", "{"))):
+            while plain and text.partition(".")[0] in _TEXT and "." in text:
+                text = text.partition(".")[2]
+            self._keep(None, text, kind, plain=plain)
+            return
+        before, mtp, digits, rest = found[1].replace("\\", ""), found[2], found[3], found[5]
+        words = set(before.split("."))
+        if not words <= _TEXT | {"mtp"}:
+            return
+        first = self.layers if mtp or "mtp" in words else 0
+        self.tells_layers = True
+        numbers = [int(digits)]
+        if found[4] == "" and rest:
+            # Layer 1 and a star mean 10 to 19 too.
+            numbers = [n for n in range(self.layers) if str(n).startswith(digits)]
+        for number in numbers:
+            self._keep(first + number, rest, kind, plain=plain)
+
+    def _keep(self, index: int | None, text: str, kind: str, *, plain: bool) -> None:
+        if plain:
+            table = self.plain.setdefault(index, {})
+            found = _EXPERT.fullmatch(text)
+            name = f"{found[1]}0{found[3]}" if found else text
+            ids = table.setdefault(name, set() if found else None)
+            if ids is not None and found:
+                ids.add(int(found[2]))
+            elif not found:
+                table[name] = None
+            return
+        self.count += 1
+        if self.count > _MOST_PATTERNS:
+            raise self.fail(f"has more than {_MOST_PATTERNS} patterns")
+        try:
+            self.meter.spend(_READING * len(text))
+            steps = _glob(text) if kind == "glob" else _Parser(text, loose=kind == "parts").steps()
+        except _RefusedError as refused:
+            raise self.fail(f"{shown(text)} {refused}, and is not a pattern of the usual kind") from None
+        prefixes = _spellings(steps, kind)
+        if index is None and prefixes:
+            self._sensitive = self._sensitive or _tells_numbers(text)
+            self.tells_layers = self.tells_layers or self._sensitive
+        texts = tuple(piece.text for piece in steps if piece.kind == "text" and _once(piece))
+        self.patterns.setdefault(index, []).append(_Pattern(steps, kind, prefixes, texts))
 
 
-def _steps(pattern: str, file: str, key: str) -> float:
-    """About how many steps a pattern takes at worst on one name; FileError for one that could take for ever."""
-    if (
-        re.search(r"\)\s*[*+{?]", pattern)
-        or re.search(r"\(\?[^:]", pattern)
-        or re.search(r"\\[1-9]", pattern)
-    ):
-        raise FileError(
-            f"{file}: quantization_config.{key}: {shown('re:' + pattern)} is not a pattern of the usual kind",
-            _HINT,
-        )
-    return 1e2 * 40.0 ** len(re.findall(r"[*+{]", pattern))
+def _spellings(steps: tuple[Piece, ...], kind: str) -> tuple[str, ...]:
+    """The prefixes of layers that a pattern may begin with; behind a star two of them hold all others."""
+    first = steps[0] if steps else _ANYTHING
+    if first == _ANYTHING:
+        return _SPELLED[1:3]
+    if first.kind != "text" or not _once(first) or kind == "parts":
+        return _SPELLED[:3]
+    return tuple(p for p in _SPELLED if p.startswith(first.text) or first.text.startswith(p))
 
 
-def _compiled(pattern: str, file: str, key: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        raise FileError(
-            f"{file}: quantization_config.{key}: {shown('re:' + pattern)} is no regular expression"
-        ) from None
+def _tells_numbers(text: str) -> bool:
+    """Whether a pattern may mean some numbers and not others."""
+    rest = re.sub(r"\\d[+*]|\[0-9\][+*]", "", text)
+    return bool(re.search(r"[0-9\[?]|\\d|\.\.", rest))
+
+
+@lru_cache(maxsize=4096)
+def _parts(name: str) -> tuple[str, ...]:
+    """All runs of words between the dots of a name, and the empty one, which stands for the layer.
+
+    >>> _parts("mlp.gate")
+    ('', 'mlp', 'mlp.gate', 'gate')
+    """
+    words = name.split(".")
+    spans = [(i, j) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
+    return ("", *(".".join(words[i:j]) for i, j in spans))
 
 
 # ----------------------------------------------------------------------------- what methods do
 
-_Choose = Callable[[tuple[str, ...], str], Scheme | None]
+
+class _Job(NamedTuple):
+    """What a method needs to know: its table, the model, the format of what is not converted."""
+
+    config: Config
+    model: Model
+    base: Format
+    expert_dtype: str | None
+
+    def fail(self, key: str, what: str) -> FileError:
+        """An error that names file and key."""
+        return FileError(f"{self.config.file}: {self.config.path}{key}: {what}", _HINT)
+
+    def names(self, key: str, entries: Any, kind: str) -> Names:
+        """A list of names, checked."""
+
+        def fail(what: str) -> FileError:
+            return self.fail(key, what)
+
+        entries = [entries] if isinstance(entries, str) else ([] if entries is None else entries)
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise fail("must be a list of names")
+        if len(entries) > _MOST_NAMES or any(len(entry) > _LONGEST for entry in entries):
+            raise fail("has more or longer names than any model")
+        return Names([entry for entry in entries if entry], kind, self.model.depth, fail)
+
+    def kept(self, kind: str, *keys: str) -> Way:
+        """The list of what stays as it is, by the first of these keys that is given."""
+        key = next((name for name in keys if self.config.given(name)), keys[0])
+        return Way(None, self.names(key, self.config.get(key), kind))
 
 
-def _chooser(table: Mapping[str, Any], file: str, expert_dtype: str | None) -> _Choose:
-    """What the method of a config does to a matrix: its scheme, None where it stays as it is."""
-    word = table.get("quant_method", table.get("quant_algo"))
+def _ways(job: _Job) -> tuple[Way, ...]:
+    """What the method of a config does, by its name."""
+    config = job.config
+    word = config.get("quant_method", "quant_algo")
+    if word is None and config.given("kv_cache_quant_algo"):
+        return ()  # weights as they were, the cache alone is quantised
     if not isinstance(word, str):
-        raise FileError(f"{file}: quantization_config.quant_method: must be a word", _HINT)
+        raise job.fail("quant_method", "must be a word")
     method = word.lower()
-    if method in ("modelopt", "modelopt_fp4") or "quant_algo" in table:
-        return _modelopt(table, file)
+    if method.startswith("modelopt") or config.given("quant_algo"):
+        return _modelopt(job)
     found = _METHODS.get(method)
     if found is None:
         known = ", ".join(sorted((*_METHODS, "modelopt")))
-        raise FileError(
-            f"{file}: quantization_config: method {shown(word)} is not known", f"known: {known}; or {_HINT}"
-        )
-    return found(table, file, expert_dtype)
+        what = f"{shown(word)} is not known; known are {known}"
+        raise job.fail("quant_method", what)
+    return found(job)
 
 
-def _kept(table: Mapping[str, Any], file: str, *keys: str) -> _Names:
-    key = next((name for name in keys if table.get(name) is not None), keys[0])
-    return _Names(table.get(key), file, key)
-
-
-def _whole(table: Mapping[str, Any], key: str, file: str, default: int | None = None) -> int:
-    value = table.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= 2**30:
-        raise FileError(f"{file}: quantization_config.{key}: must be a whole number")
-    return value
-
-
-def _ordinary(tensor: str) -> bool:
-    """Whether a conversion of all linear layers is meant to touch a class: routers and head stay."""
-    return tensor not in ("router", "head")
-
-
-def _fp8(table: Mapping[str, Any], file: str, expert_dtype: str | None) -> _Choose:
-    kept = _kept(table, file, "modules_to_not_convert", "ignored_layers")
-    block = table.get("weight_block_size")
-    # DeepSeek-V4 stores powers of two in one byte, its forerunners in four.
-    scale = 1 if expert_dtype == "fp4" else 4
-    if block is None:
-        static = 4 * (table.get("activation_scheme") == "static")
-        scheme = Scheme("fp8", lambda rows, columns: rows * columns + 4 + static)
-    else:
-        if not (isinstance(block, list) and len(block) == 2 and all(_positive(size) for size in block)):
-            raise FileError(f"{file}: quantization_config.weight_block_size: must be two numbers above 0")
-        high, wide = block
-        scheme = Scheme(
-            "fp8-b128" if high * wide == 128 * 128 else "fp8",
-            lambda rows, columns: rows * columns + scale * -(-rows // high) * -(-columns // wide),
-        )
-    experts = _MXFP4 if expert_dtype == "fp4" else scheme
-
-    def choose(names: tuple[str, ...], tensor: str) -> Scheme | None:
-        if not _ordinary(tensor) or kept.hold(names):
-            return None
-        return experts if tensor == "experts" else scheme
-
-    return choose
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 2**30
-
-
-_MXFP4 = Scheme("mxfp4", lambda rows, columns: -(-rows * columns // 2) + rows * -(-columns // 32))
-
-
-def _mxfp4(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
-    kept = _kept(table, file, "modules_to_not_convert")
-    return lambda names, tensor: _MXFP4 if tensor == "experts" and not kept.hold(names) else None
-
-
-def _grouped_ints(
-    bits: int, group: int, *, zeros: bool, index: bool, shape: int = 0, file: str = ""
-) -> Scheme:
-    """Integers with a 16-bit scale a group: AWQ, GPTQ and packed compressed-tensors."""
-    if bits not in (2, 3, 4, 8) or group == 0:
-        raise FileError(
-            f"{file}: quantization_config: integers of {bits} bits in groups of {group} are not known"
-        )
-
-    def bytes_of(rows: int, columns: int) -> int:
-        groups = 1 if group < 0 else -(-columns // group)
-        packed = rows * -(-columns * bits // 32) * 4
-        zero = groups * -(-rows * bits // 32) * 4 * zeros
-        return packed + groups * rows * 2 + zero + 4 * columns * index + shape
-
-    name = f"int{bits}-g{group}"
-    if name not in format_names():
-        name = "int8-g128" if bits == 8 else "int4-g128"
-    return Scheme(name, bytes_of)
-
-
-def _awq(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
-    kept = _kept(table, file, "modules_to_not_convert")
-    zeros = table.get("zero_point", True) is not False
-    group = _whole(table, "group_size", file, _whole(table, "q_group_size", file, 128))
-    bits = _whole(table, "bits", file, _whole(table, "w_bit", file, 4))
-    scheme = _grouped_ints(bits, group, zeros=zeros, index=False, file=file)
-    return lambda names, tensor: scheme if _ordinary(tensor) and not kept.hold(names) else None
-
-
-def _gptq(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
-    kept = _kept(table, file, "modules_to_not_convert")
-    head = table.get("lm_head") is True
-    # Zero points are stored of symmetric weights too, and the index of each column's group always.
-    scheme = _grouped_ints(
-        _whole(table, "bits", file), _whole(table, "group_size", file), zeros=True, index=True, file=file
+def _blocks(high: int, wide: int, scale: int) -> Scheme:
+    """Eight bits an element, a scale of so many bytes for each block, those at the edges included."""
+    return Scheme(
+        "fp8-b128" if high == wide == 128 else "fp8",
+        lambda rows, columns: rows * columns + scale * -(-rows // high) * -(-columns // wide),
     )
 
-    def choose(names: tuple[str, ...], tensor: str) -> Scheme | None:
-        touched = head if tensor == "head" else _ordinary(tensor)
-        return scheme if touched and not kept.hold(names) else None
 
-    return choose
+_MXFP4 = Scheme("mxfp4", lambda rows, columns: rows * -(-columns // 2) + rows * -(-columns // 32))
+_MXFP8 = Scheme("mxfp8", lambda rows, columns: rows * columns + rows * -(-columns // 32))
 
 
-def _bitsandbytes(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
-    kept = _kept(table, file, "llm_int8_skip_modules")
-    if table.get("load_in_8bit") is True:
-        scheme = Scheme("int8", lambda rows, columns: rows * columns + 4 * rows)
-    elif table.get("load_in_4bit") is True:
-        double = table.get("bnb_4bit_use_double_quant") is True
-
-        def bytes_of(rows: int, columns: int) -> int:
-            blocks = -(-rows * columns // 64)
-            # Sixteen levels, and with double quantisation 256 more and the second scales.
-            scales = blocks + 4 * -(-blocks // 256) + 1024 + 4 if double else 4 * blocks
-            return -(-rows * columns // 2) + scales + 64
-
-        scheme = Scheme("int4-g64", bytes_of)
+def _fp8(job: _Job) -> tuple[Way, ...]:
+    """FP8 by blocks or by tensor. DeepSeek-V4 stores scales, powers of two, in one byte, its forerunners in four."""
+    config = job.config
+    kept = job.kept("parts", "modules_to_not_convert", "ignored_layers")
+    expert_dtype = job.expert_dtype or config.word("expert_dtype") or "fp8"
+    if expert_dtype not in ("fp8", "fp4"):
+        raise job.fail("expert_dtype", f"{shown(expert_dtype)} is not known; fp8 and fp4 are")
+    if config.given("weight_block_size"):
+        block = config.counts("weight_block_size", 2, least=1) or []
+        if len(block) != 2:
+            raise job.fail("weight_block_size", "must be two numbers")
+        scheme = _blocks(block[0], block[1], 1 if expert_dtype == "fp4" else 4)
     else:
-        raise FileError(f"{file}: quantization_config: neither load_in_4bit nor load_in_8bit is set", _HINT)
-    return lambda names, tensor: scheme if _ordinary(tensor) and not kept.hold(names) else None
+        static = 4 * (config.word("activation_scheme") == "static")
+        scheme = Scheme("fp8", lambda rows, columns: rows * columns + 4 + static)
+    experts = _MXFP4 if expert_dtype == "fp4" else scheme
+    return (kept, Way(experts, tensors=frozenset({"experts"})), Way(scheme, tensors=_LINEAR))
 
 
-def _fbgemm(table: Mapping[str, Any], file: str, _: str | None) -> _Choose:
-    kept = _kept(table, file, "modules_to_not_convert")
-    scheme = Scheme("fp8", lambda rows, columns: rows * columns + 4 * rows)
-    return lambda names, tensor: scheme if _ordinary(tensor) and not kept.hold(names) else None
+def _mxfp4(job: _Job) -> tuple[Way, ...]:
+    kept = job.kept("parts", "modules_to_not_convert")
+    return (kept, Way(_MXFP4, tensors=frozenset({"experts"})))
 
 
-def _float_scheme(bits: int, strategy: str, group: int, *, static: bool, file: str, scale: int = 2) -> Scheme:
-    """fp8 by tensor, channel, group or block, and fp4 in groups (NVFP4 with a scale of fp8 for sixteen)."""
-    if bits == 4:
-        return Scheme(
-            "nvfp4" if group == 16 else "mxfp4",
-            lambda rows, columns: (
-                -(-rows * columns // 2) + rows * -(-columns // group) + (4 + 4 * static) * (group == 16)
-            ),
+def _fbgemm(job: _Job) -> tuple[Way, ...]:
+    kept = job.kept("parts", "modules_to_not_convert")
+    return (kept, Way(Scheme("fp8", lambda rows, columns: rows * columns + 4 * rows), tensors=_LINEAR))
+
+
+class _Packed(NamedTuple):
+    """Integers packed into words of 32 bits, with a scale of `scale` bytes a group (below 1: a row).
+
+    `zeros`: packed zero points. `order`: the group of each column in 32 bits. `more`: bytes beside.
+    """
+
+    bits: int
+    group: int
+    zeros: bool
+    order: bool
+    scale: int = 2
+    more: int = 0
+
+    def scheme(self) -> Scheme:
+        """The bytes of a matrix, and the nearest format for the math."""
+        if self.bits == 8:
+            return Scheme("int8-g128", self.bytes_of)
+        near = next((size for size in (32, 64) if 0 < self.group <= size), 128)
+        return Scheme(f"int4-g{near}", self.bytes_of)
+
+    def bytes_of(self, rows: int, columns: int) -> int:
+        """Bytes of a matrix.
+
+        >>> _Packed(4, 128, zeros=True, order=False).bytes_of(128, 256)
+        17024
+        """
+        groups = 1 if self.group < 1 else -(-columns // self.group)
+        words = rows * -(-columns * self.bits // 32) + self.zeros * groups * -(-rows * self.bits // 32)
+        return 4 * (words + columns * self.order) + self.scale * groups * rows + self.more
+
+
+def _packed(job: _Job, config: Config, defaults: tuple[int, int] | None = None, **more: bool) -> Scheme:
+    """The scheme of a table that says `bits` and `group_size`."""
+    bits, group = defaults or (None, None)
+    bits = config.count("bits", "w_bit", default=bits)
+    group = config.count("group_size", "q_group_size", default=group, least=-1)
+    if bits not in (2, 3, 4, 8):
+        raise job.fail("bits", f"integers of {bits} bits are not known")
+    if group == 0:
+        raise job.fail("group_size", "groups of 0 are none")
+    return _Packed(bits, group, **more).scheme()
+
+
+def _awq(job: _Job) -> tuple[Way, ...]:
+    config = job.config
+    version = config.word("version", default="gemm").lower()
+    if version not in ("gemm", "exllama", "marlin"):
+        raise job.fail("version", f"{shown(version)} is not known; gemm is")
+    zeros = config.flag("zero_point", default=True)
+    scheme = _packed(job, config, (4, 128), zeros=zeros, order=False)
+    return (job.kept("parts", "modules_to_not_convert"), Way(scheme, tensors=_LINEAR))
+
+
+def _gptq(job: _Job) -> tuple[Way, ...]:
+    """Zero points are stored of symmetric weights too, and the group of each column whatever the order."""
+    config = job.config
+    form = config.word("checkpoint_format", default="gptq")
+    if form not in ("gptq", "gptq_v2"):
+        raise job.fail("checkpoint_format", f"{shown(form)} is not known; gptq is")
+    scheme = _packed(job, config, zeros=True, order=True)
+    ways = [job.kept("parts", "modules_to_not_convert"), *_dynamic(job)]
+    if config.flag("lm_head"):
+        ways.append(Way(scheme, tensors=frozenset({"head"})))
+    listed = config.get("modules_in_block_to_quantize")
+    if listed is None:
+        return (*ways, Way(scheme, tensors=_LINEAR))
+    if not isinstance(listed, list):
+        raise job.fail("modules_in_block_to_quantize", "must be a list of names")
+    flat = [name for part in listed for name in (part if isinstance(part, list) else [part])]
+    return (*ways, Way(scheme, job.names("modules_in_block_to_quantize", flat, "parts")))
+
+
+def _dynamic(job: _Job) -> list[Way]:
+    """GPTQModel's exceptions: patterns of names that stay (`-:`), or that have bits and groups of their own."""
+    config, ways = job.config, []
+    section = config.section("dynamic")
+    for pattern in section.table if section else ():
+        names = job.names("dynamic", ["re:" + pattern.removeprefix("-:").removeprefix("+:")], "parts")
+        own = Config({**config.table, **section.table_at(pattern)}, config.file, path=config.path)  # type: ignore[union-attr]
+        stays = pattern.startswith("-:")
+        ways.append(Way(None if stays else _packed(job, own, zeros=True, order=True), names))
+    return ways
+
+
+#: The word for a base format in the JSON that bitsandbytes stores beside each matrix.
+_TORCH = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def _bitsandbytes(job: _Job) -> tuple[Way, ...]:
+    """Four bits in blocks of 64, or eight bits with a scale a row and one byte for the layout.
+
+    With double quantisation a block's scale is a byte, 256 of which share one in fp32; the JSON then holds an
+    offset whose digits vary, of which 19 are usual.
+    """
+    config = job.config
+    kept = job.kept("parts", "llm_int8_skip_modules")
+    if config.flag("load_in_8bit") or config.flag("_load_in_8bit"):
+        eight = Scheme("int8", lambda rows, columns: rows * columns + 4 * rows + 1)
+        return (kept, Way(eight, tensors=_LINEAR))
+    if not (config.flag("load_in_4bit") or config.flag("_load_in_4bit")):
+        raise job.fail("load_in_4bit", "neither load_in_4bit nor load_in_8bit is set")
+    double = config.flag("bnb_4bit_use_double_quant")
+    kind = config.word("bnb_4bit_quant_type", default="fp4")
+    storage = config.word("bnb_4bit_quant_storage", default="uint8")
+    if kind not in ("nf4", "fp4") or storage not in _STORAGE:
+        raise job.fail("bnb_4bit_quant_type", f"{shown(kind)} in {shown(storage)} is not known")
+
+    def bytes_of(rows: int, columns: int) -> int:
+        state = (
+            f'{{"quant_type": "{kind}", "blocksize": 64, "dtype": "{_TORCH.get(job.base.name, "float32")}", '
         )
-    if bits != 8:
-        raise FileError(f"{file}: quantization_config: floats of {bits} bits are not known", _HINT)
-    if strategy == "group" and group == 32:
-        return Scheme("mxfp8", lambda rows, columns: rows * columns + rows * -(-columns // 32))
-    if strategy == "block":
-        return Scheme(
-            "fp8-b128", lambda rows, columns: rows * columns + scale * -(-rows // 128) * -(-columns // 128)
-        )
-    more = scale * static
-    if strategy == "channel":
-        return Scheme("fp8", lambda rows, columns: rows * columns + scale * rows + more)
-    return Scheme("fp8", lambda rows, columns: rows * columns + scale + more)
+        size = len(state) + len(f'"shape": [{rows}, {columns}]}}') + 16 * 4 - (-rows * columns // 2)
+        blocks = -(-rows * columns // 64)
+        if not double:
+            return size + 4 * blocks
+        nested = len(', "nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": ') + 19
+        return size + nested + blocks + 4 * -(-blocks // 256) + 256 * 4
+
+    return (kept, Way(Scheme("int4-g64", bytes_of), tensors=_LINEAR))
 
 
-def _compressed(table: Mapping[str, Any], file: str, _: str | None, scale: int = 2) -> _Choose:
-    groups = table.get("config_groups")
-    if not isinstance(groups, dict) or not groups or len(groups) > 100:
-        raise FileError(f"{file}: quantization_config.config_groups: must be a table of groups", _HINT)
-    ignored = _Names(table.get("ignore"), file, "ignore")
+_STORAGE = ("uint8", "int8", "bfloat16", "float16", "float32")
+
+
+# ----------------------------------------------------------------------------- compressed-tensors
+
+
+class _Weights(NamedTuple):
+    """How compressed-tensors and ModelOpt describe weights: `scale` bytes a scale, by tensor, row, group or block."""
+
+    bits: int
+    floating: bool
+    strategy: str
+    group: int
+    block: tuple[int, int]
+    symmetric: bool
+    scale: int
+
+    def scales(self, rows: int, columns: int) -> int:
+        """How many scales a matrix has."""
+        if self.strategy == "tensor":
+            return 1
+        if self.strategy == "channel":
+            return rows
+        if self.strategy == "block":
+            return -(-rows // self.block[0]) * -(-columns // self.block[1])
+        return rows * -(-columns // self.group)
+
+
+def _compressed(job: _Job) -> tuple[Way, ...]:
+    """Names are heard before classes of modules; what is ignored stays."""
+    config = job.config
+    groups = config.section("config_groups")
+    if groups is None or not groups.table or len(groups.table) > 1000:
+        raise job.fail("config_groups", "must be a table of groups")
+    sparsity = config.section("sparsity_config")
+    if sparsity is not None and sparsity.word("format", default="dense") != "dense":
+        raise job.fail("sparsity_config", "sparse weights are not known")
+    named, by_class = [], []
+    for key in groups.table:
+        group = groups.section(key)
+        if group is None or "weights" not in group.table:
+            raise job.fail(f"config_groups.{key}", "must have a table of weights")
+        if group.given("weights"):
+            names, tensors = _targets(job, group, key)
+            scheme = _group_scheme(job, group)
+            named.append(Way(scheme, names))
+            by_class.append(Way(scheme, tensors=tensors))
+    ignore = job.kept("exact", "ignore")
+    listed = config.get("ignore")
+    classes = [name for name in listed if name in _MODULES] if isinstance(listed, list) else []
+    spared = frozenset(tensor for name in classes for tensor in _MODULES[name])
+    return (ignore._replace(tensors=spared), *named, *by_class)
+
+
+#: Classes of modules that a target may name.
+_MODULES = {"Linear": _LINEAR_AND_HEAD, "LinearBase": _LINEAR_AND_HEAD, "Embedding": frozenset({"embedding"})}
+
+
+def _targets(job: _Job, group: Config, key: str) -> tuple[Names, frozenset[str]]:
+    listed = group.get("targets")
+    listed = ["Linear"] if listed is None else listed
+    where = f"config_groups.{key}.targets"
+    names = job.names(where, listed, "exact")
+    listed = [listed] if isinstance(listed, str) else listed
+    classes = [name for name in listed if name.isidentifier() and name[:1].isupper()]
+    unknown = [name for name in classes if name not in _MODULES]
+    if unknown:
+        raise job.fail(where, f"modules of the class {shown(unknown[0])} are not known")
+    return names, frozenset(tensor for name in classes for tensor in _MODULES[name])
+
+
+def _weights(job: _Job, group: Config, scale: int) -> _Weights:
+    """The description of a group's weights; the strategy follows from the group where it is not stated."""
+    table = group.section("weights")
+    if table is None:
+        raise job.fail("config_groups", "must have a table of weights")
+    bits, size = table.count("num_bits", default=8), table.maybe("group_size", least=-1)
+    usual = "tensor" if size is None else "group" if size > 0 else "channel"
+    strategy = table.word("strategy", default=usual).lower()
+    block = table.counts("block_structure", 2, least=1) if strategy == "block" else None
+    if strategy not in ("tensor", "channel", "group", "tensor_group", "block"):
+        raise job.fail("config_groups", f"the strategy {shown(strategy)} is not known")
+    if strategy == "block" and block is None:
+        raise job.fail("config_groups", "blocks need a block_structure")
+    if strategy.endswith("group") and not (size and size > 0):
+        raise job.fail("config_groups", "groups need a group_size")
+    kind = table.word("type", default="int").lower()
+    if kind not in ("int", "float"):
+        raise job.fail("config_groups", f"weights of the type {shown(kind)} are not known")
+    pair = (block[0], block[1]) if block else (1, 1)
+    symmetric = table.flag("symmetric", default=True)
+    return _Weights(bits, kind == "float", strategy, size or 0, pair, symmetric, scale)
+
+
+def _group_scheme(job: _Job, group: Config) -> Scheme:
+    """How a group of compressed-tensors is stored: by its own format, that of the whole, or what follows."""
+    weights = _weights(job, group, job.base.bytes_of(1))
+    form = group.word("format") or job.config.word("format")
+    if form in ("", "mixed-precision"):
+        form = _usual_format(weights, active=group.given("input_activations"))
+    more = _activation_bytes(group, weights)
+    if form == "pack-quantized" and not weights.floating:
+        return _pack_quantized(job, group, weights, more)
+    if form in ("nvfp4-pack-quantized", "mxfp4-pack-quantized") and weights.bits == 4 and weights.floating:
+        if form.startswith("mx") or weights.group != 16:
+            return _MXFP4 if weights.group == 32 else _no_format(job, weights, form)
+        return _nvfp4(4 + more)
+    if form in ("float-quantized", "int-quantized", "naive-quantized", "mxfp8-quantized"):
+        if weights.floating and weights.bits == 8:
+            return _eight_bit_floats(weights, more)
+        if not weights.floating and weights.bits <= 8:
+            # Narrower integers take a byte each here; asymmetric ones have a zero point of a byte a scale.
+            each = weights.scale + (not weights.symmetric)
+            name = "int8" if group.given("input_activations") else "int8-g128"
+            return Scheme(
+                name, lambda rows, columns: rows * columns + each * weights.scales(rows, columns) + more
+            )
+    return _no_format(job, weights, form)
+
+
+def _no_format(job: _Job, weights: _Weights, form: str) -> Scheme:
+    kind = "floats" if weights.floating else "integers"
+    raise job.fail("format", f"{kind} of {weights.bits} bits as {shown(form)} are not known")
+
+
+def _usual_format(weights: _Weights, *, active: bool) -> str:
+    """The format that compressed-tensors chooses for such weights."""
+    if weights.floating:
+        return "nvfp4-pack-quantized" if weights.bits == 4 else "float-quantized"
+    return "int-quantized" if active and weights.bits == 8 else "pack-quantized"
+
+
+def _activation_bytes(group: Config, weights: _Weights) -> int:
+    """Bytes of the scales of activations that are not found anew each time."""
+    total = 0
+    for key in ("input_activations", "output_activations"):
+        table = group.section(key)
+        if table is None or table.get("dynamic") is True:
+            continue
+        if weights.bits == 4 and weights.floating:
+            total += 4 * (weights.group == 16)
+        elif table.get("dynamic") in (None, False):
+            total += weights.scale + (not table.flag("symmetric", default=True))
+    return total
+
+
+def _pack_quantized(job: _Job, group: Config, weights: _Weights, more: int) -> Scheme:
+    """Packed integers with their shape: two numbers of 64 bits, of 32 where the library did not write the file."""
+    if weights.strategy not in ("tensor", "channel", "group") or not 2 <= weights.bits <= 8:
+        return _no_format(job, weights, "pack-quantized")
+    table = group.section("weights")
+    order = table.get("actorder") if table else None
+    more += 16 if job.config.given("version") else 8
+    size = weights.group if weights.strategy == "group" else 0
+    packed = _Packed(
+        weights.bits, size, not weights.symmetric, order in ("group", "dynamic", True), weights.scale, more
+    )
+    if weights.strategy != "tensor":
+        return packed.scheme()
+    alone = packed._replace(zeros=False, scale=0, more=more + weights.scale + (not weights.symmetric))
+    return alone.scheme()
+
+
+def _nvfp4(more: int) -> Scheme:
+    """Pairs in a byte, an fp8 scale for sixteen, and `more` bytes of scales in fp32."""
+    return Scheme("nvfp4", lambda rows, columns: rows * -(-columns // 2) + rows * -(-columns // 16) + more)
+
+
+def _eight_bit_floats(weights: _Weights, more: int) -> Scheme:
+    if weights.strategy == "group" and weights.group == 32:
+        return _MXFP8
+    name = "fp8-b128" if weights.block == (128, 128) else "fp8"
+    return Scheme(
+        name, lambda rows, columns: rows * columns + weights.scale * weights.scales(rows, columns) + more
+    )
+
+
+# ----------------------------------------------------------------------------- ModelOpt
+
+
+def _algorithm(job: _Job, key: str, word: str, group: int) -> Scheme:
+    """The scheme of ModelOpt's word: scales in fp32, one of the input where activations are quantised."""
+    if word in ("NVFP4", "W4A8_NVFP4_FP8", "W4A16_NVFP4") and group == 16:
+        return _nvfp4(4 if word == "W4A16_NVFP4" else 8)
+    simple: dict[str, Callable[[int, int], int]] = {
+        "FP8": lambda rows, columns: rows * columns + 8,
+        "FP8_PER_CHANNEL_PER_TOKEN": lambda rows, columns: rows * columns + 4 * rows,
+    }
+    if word in simple:
+        return Scheme("fp8", simple[word])
+    if word == "FP8_PB_WO":
+        return _blocks(128, 128, 4)
+    if word in ("MXFP8", "MXFP4"):
+        return _MXFP8 if word == "MXFP8" else _MXFP4
+    what = (
+        f"{shown(word)} in groups of {group} is not known"
+        if "NVFP4" in word
+        else f"{shown(word)} is not known"
+    )
+    raise job.fail(key, what)
+
+
+def _modelopt(job: _Job) -> tuple[Way, ...]:
+    config = job.config
+    kept = job.kept("glob", "exclude_modules", "ignore")
+    word = config.word("quant_algo").upper()
+    if word and word != "MIXED_PRECISION":
+        scheme = _algorithm(job, "quant_algo", word, config.count("group_size", default=16))
+        return (kept, Way(scheme, tensors=_LINEAR))
+    layers = config.section("quantized_layers")
+    if layers is not None:
+        return (kept, *_by_layer(job, layers))
+    groups = config.section("config_groups")
+    if groups is None or not groups.table:
+        if not word and config.given("kv_cache_quant_algo"):
+            return ()
+        raise job.fail("quantized_layers", "must be a table of layers")
     ways = []
-    for key, group in groups.items():
-        if not isinstance(group, dict) or not isinstance(group.get("weights"), dict):
-            raise FileError(
-                f"{file}: quantization_config.config_groups.{key}: must have a table of weights", _HINT
-            )
-        form = group.get("format") or table.get("format")
-        scheme = _weights(group["weights"], group.get("input_activations"), form, file, scale)
-        targets = group.get("targets")
-        linear = targets in (None, "Linear") or (isinstance(targets, list) and "Linear" in targets)
-        ways.append((linear, _Names(targets, file, "targets"), scheme))
-
-    def choose(names: tuple[str, ...], tensor: str) -> Scheme | None:
-        if ignored.hold(names):
-            return None
-        for linear, targets, scheme in ways:
-            # A head that is meant to stay is ignored by name; routers are no linear layers.
-            meant = tensor != "router" and (tensor != "head" or bool(ignored))
-            if targets.hold(names) or (linear and meant):
-                return scheme
-        return None
-
-    return choose
+    for key in groups.table:
+        group = groups.section(key)
+        if group is None or not group.given("weights"):
+            raise job.fail(f"config_groups.{key}", "must have a table of weights")
+        names, tensors = _targets(job, group, key)
+        ways.append(Way(_group_algorithm(job, group, key), names, tensors - {"head"}))
+    return (kept, *ways)
 
 
-def _weights(weights: Mapping[str, Any], activations: Any, form: Any, file: str, scale: int) -> Scheme:
-    bits, strategy = _whole(weights, "num_bits", file), weights.get("strategy") or "tensor"
-    group = weights.get("group_size")
-    group = _whole(weights, "group_size", file) if group is not None else -1
-    static = isinstance(activations, dict) and activations.get("dynamic") in (False, "local")
-    if weights.get("type") == "float":
-        if group == 0 or (bits == 4 and group < 1):
-            raise FileError(f"{file}: quantization_config: group_size {group} is not known", _HINT)
-        return _float_scheme(bits, str(strategy), group, static=static, file=file, scale=scale)
-    zeros = weights.get("symmetric") is False
-    if form == "pack-quantized":
-        index = weights.get("actorder") in ("group", True)
-        return _grouped_ints(bits, group, zeros=zeros, index=index, shape=16, file=file)
-    if bits != 8:
-        raise FileError(
-            f"{file}: quantization_config: integers of {bits} bits as {shown(form)} are not known", _HINT
-        )
-    return Scheme("int8", lambda rows, columns: rows * columns + 2 * (rows if strategy == "channel" else 1))
+def _group_algorithm(job: _Job, group: Config, key: str) -> Scheme:
+    """The algorithm that a group of ModelOpt's describes without its word."""
+    weights = _weights(job, group, 4)
+    if not weights.floating:
+        raise job.fail(f"config_groups.{key}", "integers are not known")
+    if weights.bits == 8:
+        return _algorithm(job, "config_groups", "FP8", 0)
+    word = "NVFP4" if group.given("input_activations") else "W4A16_NVFP4"
+    return _algorithm(job, "config_groups", word, weights.group)
 
 
-def _modelopt(table: Mapping[str, Any], file: str) -> _Choose:
-    if isinstance(table.get("config_groups"), dict) and table["config_groups"]:
-        return _compressed(
-            {**table, "ignore": table.get("ignore") or table.get("exclude_modules")}, file, None, 4
-        )
-    algorithm = str(table.get("quant_algo", "")).upper()
-    kept = _kept(table, file, "exclude_modules", "ignore")
-
-    def scheme_of(word: str, details: Mapping[str, Any]) -> Scheme:
-        if word in ("NVFP4", "W4A16_NVFP4", "NVFP4_AWQ"):
-            return _float_scheme(4, "group", _whole(details, "group_size", file, 16), static=True, file=file)
-        if word == "FP8":
-            return _float_scheme(8, "tensor", -1, static=True, file=file, scale=4)
-        if word in ("FP8_PB_WO", "FP8_PB_REAL_QUANT"):
-            return _float_scheme(8, "block", -1, static=False, file=file, scale=4)
-        if word in ("W4A16_AWQ", "W4A8_AWQ"):
-            group = _whole(details, "group_size", file, 128)
-            return _grouped_ints(4, group, zeros=False, index=False, file=file)
-        raise FileError(f"{file}: quantization_config.quant_algo: {shown(word)} is not known", _HINT)
-
-    if algorithm != "MIXED_PRECISION":
-        scheme = scheme_of(algorithm, table)
-        return lambda names, tensor: scheme if _ordinary(tensor) and not kept.hold(names) else None
-    layers = table.get("quantized_layers")
-    if not isinstance(layers, dict):
-        raise FileError(f"{file}: quantization_config.quantized_layers: must be a table", _HINT)
-    by_word: dict[tuple[str, int], list[str]] = {}
-    for name, details in layers.items():
+def _by_layer(job: _Job, layers: Config) -> list[Way]:
+    """Mixed precision: each module by its name."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for name, details in layers.table.items():
         if not isinstance(details, dict) or not isinstance(details.get("quant_algo"), str):
-            raise FileError(
-                f"{file}: quantization_config.quantized_layers: must name a quant_algo for each", _HINT
-            )
-        key = (details["quant_algo"].upper(), _whole(details, "group_size", file, 16))
-        by_word.setdefault(key, []).append(name)
-    ways = [
-        (_Names(names, file, "quantized_layers"), scheme_of(word, {"group_size": group}))
-        for (word, group), names in by_word.items()
+            raise job.fail("quantized_layers", "must name a quant_algo for each")
+        group = Config(details, job.config.file, path=layers.path + "*.").count("group_size", default=16)
+        found.setdefault((details["quant_algo"].upper(), group), []).append(name)
+    if len(found) > 100:
+        raise job.fail("quantized_layers", "has more algorithms than there are")
+    return [
+        Way(_algorithm(job, "quantized_layers", word, group), job.names("quantized_layers", names, "glob"))
+        for (word, group), names in found.items()
     ]
-    return lambda names, _: next((scheme for chosen, scheme in ways if chosen.hold(names)), None)
 
 
-_METHODS: Mapping[str, Callable[[Mapping[str, Any], str, str | None], _Choose]] = {
+_METHODS: Mapping[str, Callable[[_Job], tuple[Way, ...]]] = {
     "fp8": _fp8, "mxfp4": _mxfp4, "awq": _awq, "gptq": _gptq, "compressed-tensors": _compressed,
     "bitsandbytes": _bitsandbytes, "fbgemm_fp8": _fbgemm,
 }  # fmt: skip

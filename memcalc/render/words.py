@@ -91,11 +91,23 @@ def chips(report: Report) -> str:
     return f"{system.title} ({system.chips} chips)"
 
 
+def _parameters(report: Report) -> str:
+    """How many parameters a model has, and how many a token uses where those are fewer."""
+    model = report.model
+
+    def short(count: int) -> str:
+        return f"{count / 1e9:,.1f} B" if count >= 1e9 else f"{count / 1e6:,.1f} M"
+
+    active = model.active_parameters
+    idle = model.parameters - model.vision_parameters > active
+    return f"{short(model.parameters)} parameters" + f", {short(active)} active" * idle
+
+
 def asked(report: Report) -> str:
     """What was asked, resolved to integers, in one line."""
     work, model = report.workload, report.model
     parts = [
-        f"{model.name} ({model.parameters / 1e9:,.1f} B parameters)",
+        f"{model.name} ({_parameters(report)})",
         work.workflow,
         f"batch {work.batch:,}",
         f"context {work.context_tokens:,}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from memcalc.model import FeedForward, Layers, Model
 from memcalc.readers import architectures
-from memcalc.readers.architectures import experts, vision
+from memcalc.readers.architectures import dense, experts, vision
 from memcalc.readers.architectures.config import Config, model_of
 from memcalc.readers.architectures.experts import grouped
 
@@ -21,6 +21,14 @@ GLM4V = {
     "num_attention_heads": 32, "num_key_value_heads": 2, "max_position_embeddings": 32768,
 }  # fmt: skip
 GLM4V_MOE = {"vocab_size": 151424, "max_position_embeddings": 65536, "attention_bias": True}
+QWEN2_VL = {
+    "vocab_size": 152064, "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "max_position_embeddings": 32768, "max_window_layers": 80,
+}  # fmt: skip
+QWEN3_VL_MOE = {
+    "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 5632, "max_position_embeddings": 128000,
+    "moe_intermediate_size": 1408, "num_experts_per_tok": 4, "num_experts": 60,
+}  # fmt: skip
 VOXTRAL = {
     "vocab_size": 131072, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 30,
     "num_key_value_heads": 8, "max_position_embeddings": 131072, "head_dim": 128,
@@ -50,8 +58,8 @@ def text_of(config: Config, default: str, *, either: bool = False, tied: bool | 
     elif tied is not None and table.get("tie_word_embeddings") is None:
         table["tie_word_embeddings"] = tied
     part = Config(table, config.file, {}, section.path)
-    word = part.word("model_type") if section is not config else ""
-    rules = architectures.rules(word or default, "")
+    word = (part.word("model_type") if section is not config else "") or default
+    rules = _TEXTS.get(word) or architectures.rules(word, "")
     classes = part.words("architectures")
     if rules is None and classes and classes[0]:
         rules = architectures.rules("", classes[0])
@@ -306,6 +314,31 @@ def glm4v_moe_text(config: Config) -> Model:
     )
 
 
+def _filled(config: Config, defaults: dict[str, Any]) -> Config:
+    """The config with the defaults of a text class that differ from those of the family whose rules it shares."""
+    table = defaults | {name: value for name, value in config.table.items() if value is not None}
+    if "num_key_value_heads" in config.table and not config.given("num_key_value_heads"):
+        # Null means as many as there are heads.
+        table["num_key_value_heads"] = table["num_attention_heads"]
+    return Config(table, config.file, config.defaults, config.path)
+
+
+def qwen2_vl_text(config: Config) -> Model:
+    """The text part of Qwen2-VL and Qwen2.5-VL: Qwen2, as large as its largest unless stated."""
+    return dense.qwen2(_filled(config, QWEN2_VL))
+
+
+def qwen3_vl_moe_text(config: Config) -> Model:
+    """The text part of Qwen3-VL-MoE: Qwen3-MoE with other sizes unless stated."""
+    return experts.qwen3_moe(_filled(config, QWEN3_VL_MOE))
+
+
+#: Text parts whose defaults are their own.
+_TEXTS: dict[str, Callable[[Config], Model]] = {
+    "qwen2_vl_text": qwen2_vl_text, "qwen2_5_vl_text": qwen2_vl_text, "qwen3_vl_moe_text": qwen3_vl_moe_text,
+}  # fmt: skip
+
+
 def _with_tower(
     count: Callable[[Config], int], default: str, *, either: bool = False
 ) -> Callable[[Config], Model]:
@@ -316,10 +349,10 @@ def _with_tower(
     return rules
 
 
-qwen2_vl = _with_tower(vision.qwen2_vl, "qwen2", either=True)
-qwen2_5_vl = _with_tower(vision.qwen2_5_vl, "qwen2", either=True)
+qwen2_vl = _with_tower(vision.qwen2_vl, "qwen2_vl_text", either=True)
+qwen2_5_vl = _with_tower(vision.qwen2_5_vl, "qwen2_vl_text", either=True)
 qwen3_vl = _with_tower(vision.qwen3_vl_deep, "qwen3")
-qwen3_vl_moe = _with_tower(vision.qwen3_vl_deep, "qwen3_moe")
+qwen3_vl_moe = _with_tower(vision.qwen3_vl_deep, "qwen3_vl_moe_text")
 qwen3_5 = _with_tower(vision.qwen3_vl, "qwen3_5_text")
 qwen3_5_moe = _with_tower(vision.qwen3_vl, "qwen3_5_moe_text")
 

@@ -301,6 +301,41 @@ def test_parameters_are_those_of_the_built_model(kind, fields, parameters, seen)
     assert (model.parameters, model.vision_parameters) == (parameters, seen)
 
 
+@pytest.mark.parametrize(
+    ("fields", "published"),
+    [
+        # The text of the class itself is that of the 72B.
+        ({"vision_config": {"hidden_size": 8192}}, 73_405_560_320),
+        ({"vision_config": {}, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+          "num_attention_heads": 28, "num_key_value_heads": 4}, 8_291_375_616),
+        ({"vision_config": {"hidden_size": 1536}, "hidden_size": 1536, "intermediate_size": 8960,
+          "num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936,
+          "tie_word_embeddings": True}, 2_208_985_600),
+    ],
+    ids=["72b", "7b", "2b"],
+)  # fmt: skip
+def test_qwen2_vl_has_as_many_parameters_as_its_safetensors_on_the_hub(fields, published):
+    assert wrappers.qwen2_vl(Config(fields, "config.json")).parameters == published
+
+
+def test_mistral_small_3_1_has_as_many_parameters_as_are_published():
+    inner = text(
+        "mistral", hidden_size=5120, intermediate_size=32768, num_hidden_layers=40, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=128, vocab_size=131072,
+    )  # fmt: skip
+    fields = {"text_config": inner, "vision_config": {"model_type": "pixtral", "patch_size": 14}}
+    assert read("mistral3", fields).parameters == 24_011_361_280
+
+
+def test_texts_of_wrappers_have_defaults_of_their_own():
+    fields = {"text_config": {"hidden_size": 2048}, "vision_config": {"out_hidden_size": 2048}}
+    model = wrappers.qwen3_vl_moe(Config(fields, "config.json"))
+    assert (model.parameters, model.vision_parameters) == (14_023_752_944, 538_631_408)
+    null = SMALL | {"num_key_value_heads": None}
+    (layer, _) = wrappers.qwen2_vl_text(Config(null, "config.json")).layers
+    assert layer.attention.kv_heads == 4
+
+
 def test_a_tower_is_no_part_of_what_a_text_token_uses():
     fields = {"text_config": text("llama"), "vision_config": tower("clip_vision_model")}
     model = read("llava", fields)
