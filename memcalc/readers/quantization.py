@@ -33,7 +33,8 @@ from memcalc.readers.regular import shown
 
 #: Bounds of what configs list, by far: names (each expert of a large mixture), patterns, and letters of either.
 _MOST_NAMES, _MOST_PATTERNS, _LONGEST = 200_000, 10_000, 300
-#: Steps that the patterns of a list may take together: about a second.
+_MOST_GROUPS = 200
+#: Steps that all patterns of a config may take together: about a second.
 _MOST_STEPS = 3_000_000
 _HINT = "give -w and the bf16 config, or a folder with the weights"
 
@@ -91,7 +92,7 @@ def quantised(model: Model, table: Mapping[str, Any], file: str, expert_dtype: s
         table = inner  # a whole hf_quant_config.json
     config = Config(table, file, path="quantization_config.")
     base = format_named(model.base_format)
-    ways = _ways(_Job(config, model, base, expert_dtype))
+    ways = _ways(_Job(config, model, base, expert_dtype, Meter(_MOST_STEPS)))
     model = replace(model, kv_format=_kv_format(config, model))
     tally = _Tally(model, base)
     for index, count, inside in _places(model, ways):
@@ -682,8 +683,8 @@ _EXPERT = re.compile(r"(.*\bexperts\.)(\d{1,6})((?:\.[^*?\[]*)?)", re.DOTALL)
 #: How files spell the layers of the text, those of most files first.
 _SPELLED = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.", "layers.",
             "backbone.layers.", "transformer.h.", "model.decoder.layers.")  # fmt: skip
-#: Steps that reading one letter of a pattern counts for.
-_READING = 5
+#: Steps that reading one letter of a pattern counts for, and asking one list about one matrix.
+_READING, _ASKING = 5, 5
 #: Marks of a pattern in a list, by what reads the list.
 _MARKS = {"exact": "", "glob": "*?[", "parts": "*\\^$()[]|+?{}"}
 
@@ -723,12 +724,17 @@ class Names:
     """
 
     def __init__(
-        self, entries: Sequence[str], kind: str, layers: int, fail: Callable[[str], FileError]
+        self,
+        entries: Sequence[str],
+        kind: str,
+        layers: int,
+        fail: Callable[[str], FileError],
+        meter: Meter | None = None,
     ) -> None:
         self.kind, self.layers, self.fail = kind, layers, fail
         self.plain: dict[int | None, dict[str, set[int] | None]] = {}
         self.patterns: dict[int | None, list[_Pattern]] = {}
-        self.meter, self.count = Meter(_MOST_STEPS), 0
+        self.meter, self.count = meter or Meter(_MOST_STEPS), 0
         self.tells_layers = False
         self._keys: dict[int, Hashable] = {}
         for entry in entries:
@@ -748,6 +754,15 @@ class Names:
 
     def copies(self, index: int | None, matrix: Matrix) -> int:
         """How many copies of a matrix of that layer are meant: all, some (experts that are named) or none."""
+        try:
+            self.meter.spend(_ASKING)
+            found = self._named(index, matrix)
+            return matrix.copies if found < matrix.copies and self._fits(index, matrix) else found
+        except _RefusedError:
+            raise self.fail("has more patterns than can be tried") from None
+
+    def _named(self, index: int | None, matrix: Matrix) -> int:
+        """How many copies are meant by their whole names, or by parts of them."""
         best = 0
         tables = [self.plain[key] for key in {index, None} if key in self.plain]
         if index is not None and index >= self.layers and "mtp" in self.plain.get(None, ()):
@@ -760,19 +775,17 @@ class Names:
                         if ids is None:
                             return matrix.copies
                         best = max(best, sum(1 for one in ids if one < matrix.copies))
-        return matrix.copies if self._fits(index, matrix) else min(best, matrix.copies)
+        return best
 
     def _fits(self, index: int | None, matrix: Matrix) -> bool:
-        try:
-            for pattern in self.patterns.get(index, ()) if index is not None else ():
-                if any(pattern.matches(name, self.meter) for name in matrix.names):
+        """Whether a pattern means a matrix: one for its layer, or one for all."""
+        for pattern in self.patterns.get(index, ()) if index is not None else ():
+            if any(pattern.matches(name, self.meter) for name in matrix.names):
+                return True
+        for pattern in self.patterns.get(None, ()):
+            for prefix in self._prefixes(pattern, index):
+                if any(pattern.matches(prefix + name, self.meter) for name in matrix.names):
                     return True
-            for pattern in self.patterns.get(None, ()):
-                for prefix in self._prefixes(pattern, index):
-                    if any(pattern.matches(prefix + name, self.meter) for name in matrix.names):
-                        return True
-        except _RefusedError:
-            raise self.fail("has more patterns than can be tried") from None
         return False
 
     def _prefixes(self, pattern: _Pattern, index: int | None) -> list[str]:
@@ -871,9 +884,11 @@ class _Job(NamedTuple):
     model: Model
     base: Format
     expert_dtype: str | None
+    meter: Meter
 
     def fail(self, key: str, what: str) -> FileError:
         """An error that names file and key."""
+        key = key if key.isprintable() and len(key) <= _LONGEST else shown(key)
         return FileError(f"{self.config.file}: {self.config.path}{key}: {what}", _HINT)
 
     def names(self, key: str, entries: Any, kind: str) -> Names:
@@ -887,7 +902,7 @@ class _Job(NamedTuple):
             raise fail("must be a list of names")
         if len(entries) > _MOST_NAMES or any(len(entry) > _LONGEST for entry in entries):
             raise fail("has more or longer names than any model")
-        return Names([entry for entry in entries if entry], kind, self.model.depth, fail)
+        return Names([entry for entry in entries if entry], kind, self.model.depth, fail, self.meter)
 
     def kept(self, kind: str, *keys: str) -> Way:
         """The list of what stays as it is, by the first of these keys that is given."""
@@ -1031,9 +1046,11 @@ def _dynamic(job: _Job) -> list[Way]:
     """GPTQModel's exceptions: patterns of names that stay (`-:`), or that have bits and groups of their own."""
     config, ways = job.config, []
     section = config.section("dynamic")
-    for pattern in section.table if section else ():
+    for pattern, more in section.table.items() if section else ():
+        if not isinstance(more, dict):
+            raise job.fail("dynamic", "must have a table for each pattern")
         names = job.names("dynamic", ["re:" + pattern.removeprefix("-:").removeprefix("+:")], "parts")
-        own = Config({**config.table, **section.table_at(pattern)}, config.file, path=config.path)  # type: ignore[union-attr]
+        own = Config({**config.table, **more}, config.file, path=config.path)
         stays = pattern.startswith("-:")
         ways.append(Way(None if stays else _packed(job, own, zeros=True, order=True), names))
     return ways
@@ -1108,15 +1125,14 @@ def _compressed(job: _Job) -> tuple[Way, ...]:
     """Names are heard before classes of modules; what is ignored stays."""
     config = job.config
     groups = config.section("config_groups")
-    if groups is None or not groups.table or len(groups.table) > 1000:
+    if groups is None or not groups.table:
         raise job.fail("config_groups", "must be a table of groups")
     sparsity = config.section("sparsity_config")
     if sparsity is not None and sparsity.word("format", default="dense") != "dense":
         raise job.fail("sparsity_config", "sparse weights are not known")
     named, by_class = [], []
-    for key in groups.table:
-        group = groups.section(key)
-        if group is None or "weights" not in group.table:
+    for key, group in _groups(job, groups):
+        if "weights" not in group.table:
             raise job.fail(f"config_groups.{key}", "must have a table of weights")
         if group.given("weights"):
             names, tensors = _targets(job, group, key)
@@ -1128,6 +1144,19 @@ def _compressed(job: _Job) -> tuple[Way, ...]:
     classes = [name for name in listed if name in _MODULES] if isinstance(listed, list) else []
     spared = frozenset(tensor for name in classes for tensor in _MODULES[name])
     return (ignore._replace(tensors=spared), *named, *by_class)
+
+
+def _groups(job: _Job, groups: Config) -> Iterator[tuple[str, Config]]:
+    """The groups of a config, whose names come into messages."""
+    if len(groups.table) > _MOST_GROUPS or not all(
+        key.isprintable() and len(key) < 100 for key in groups.table
+    ):
+        raise job.fail("config_groups", "has more or other groups than any model")
+    for key in groups.table:
+        group = groups.section(key)
+        if group is None:
+            raise job.fail(f"config_groups.{key}", "must have a table of weights")
+        yield key, group
 
 
 #: Classes of modules that a target may name.
@@ -1294,9 +1323,8 @@ def _modelopt(job: _Job) -> tuple[Way, ...]:
             return ()
         raise job.fail("quantized_layers", "must be a table of layers")
     ways = []
-    for key in groups.table:
-        group = groups.section(key)
-        if group is None or not group.given("weights"):
+    for key, group in _groups(job, groups):
+        if not group.given("weights"):
             raise job.fail(f"config_groups.{key}", "must have a table of weights")
         names, tensors = _targets(job, group, key)
         ways.append(Way(_group_algorithm(job, group, key), names, tensors - {"head"}))
@@ -1322,7 +1350,7 @@ def _by_layer(job: _Job, layers: Config) -> list[Way]:
             raise job.fail("quantized_layers", "must name a quant_algo for each")
         group = Config(details, job.config.file, path=layers.path + "*.").count("group_size", default=16)
         found.setdefault((details["quant_algo"].upper(), group), []).append(name)
-    if len(found) > 100:
+    if len(found) > _MOST_GROUPS:
         raise job.fail("quantized_layers", "has more algorithms than there are")
     return [
         Way(_algorithm(job, "quantized_layers", word, group), job.names("quantized_layers", names, "glob"))

@@ -302,6 +302,12 @@ def test_published_totals():
         ({"quant_method": "awq", "zero_point": "yes"}, "zero_point"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "marlin"}, "marlin"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:(?!a)": {}}}, "dynamic"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"a": 8}}, "dynamic"),
+        ({"quant_method": "compressed-tensors", "config_groups": {"\x1b[2J": {}}}, "groups"),
+        (
+            {"quant_method": "compressed-tensors", "config_groups": dict.fromkeys(map(str, range(300)))},
+            "groups",
+        ),
         (
             {"quant_method": "gptq", "bits": 4, "group_size": 128, "modules_in_block_to_quantize": 1},
             "modules_in",
@@ -735,6 +741,16 @@ def test_hostile_patterns_end_soon(entries):
         except FileError as error:
             assert key in error.message  # noqa: PT017 - refused or read, but soon
     assert perf_counter() - start < 20
+
+
+def test_many_lists_share_what_they_may_take():
+    start = perf_counter()
+    dynamic = {f"-:.*{'a*b' * 90}{number}": {} for number in range(5000)}
+    with pytest.raises(FileError, match="dynamic"):
+        read(
+            {**DENSE, "num_hidden_layers": 500}, quant_method="gptq", bits=4, group_size=128, dynamic=dynamic
+        )
+    assert perf_counter() - start < 10
 
 
 WORDS = st.sampled_from(
