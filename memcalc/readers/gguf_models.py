@@ -39,13 +39,14 @@ _LISTED = -1
 KNOWN: Mapping[str, int] = {
     **dict.fromkeys(
         (
-            "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chatglm",
-            "codeshell", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek32", "dots1", "ernie4_5", "ernie4_5-moe",
-            "exaone", "falcon", "falcon-h1", "gemma", "glm-dsa", "glm4", "glm4moe", "gpt2", "gptneox", "granite",
-            "granitehybrid", "granitemoe", "grok", "hunyuan-dense", "hunyuan-moe", "internlm2", "jais", "jamba",
-            "kimi-linear", "lfm2", "lfm2moe", "llama", "mamba", "mamba2", "minicpm", "minicpm3", "minimax-m2",
-            "mistral3", "mpt", "nemotron", "nemotron_h", "nemotron_h_moe", "olmo", "olmoe", "openelm", "orion", "pangu-embedded",
-            "phi2", "phi3", "phimoe", "plamo", "plm", "qwen", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen35",
+            "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom",
+            "chatglm", "codeshell", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek32",
+            "dots1", "ernie4_5", "ernie4_5-moe", "exaone", "falcon", "falcon-h1", "gemma", "glm-dsa",
+            "glm4", "glm4moe", "gpt2", "gptneox", "granite", "granitehybrid", "granitemoe", "grok",
+            "hunyuan-dense", "hunyuan-moe", "internlm2", "jais", "jamba", "kimi-linear", "lfm2", "lfm2moe",
+            "llama", "mamba", "mamba2", "minicpm", "minicpm3", "minimax-m2", "mistral3", "mpt", "nemotron",
+            "nemotron_h", "nemotron_h_moe", "olmo", "olmoe", "openelm", "orion", "pangu-embedded", "phi2",
+            "phi3", "phimoe", "plamo", "plm", "qwen", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen35",
             "qwen35moe", "qwen3moe", "qwen3next", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smollm3",
             "stablelm", "starcoder", "starcoder2", "xverse",
         ),

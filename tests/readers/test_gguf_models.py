@@ -185,6 +185,273 @@ CASES = {
 }  # fmt: skip
 
 
+BIASES = {"attn_q.bias": (256,), "attn_k.bias": (128,), "attn_v.bias": (128,)}
+NORMS = {"attn_q_norm.weight": (64,), "attn_k_norm.weight": (64,)}
+SHARED = {
+    "ffn_gate_shexp.weight": (128, D),
+    "ffn_up_shexp.weight": (128, D),
+    "ffn_down_shexp.weight": (D, 128),
+}
+POST = {"post_attention_norm.weight": (D,), "post_ffw_norm.weight": (D,)}
+#: Experts as files had them before they were joined.
+APART = {"ffn_gate_inp.weight": (8, D)} | {
+    f"ffn_{word}.{expert}.weight": shape
+    for expert in range(8) for word, shape in (("gate", (128, D)), ("up", (128, D)), ("down", (D, 128)))
+}  # fmt: skip
+ONE_NORM = {name: shape for name, shape in attention().items() if name != "ffn_norm.weight"}
+MAMBA = {
+    "attn_norm.weight": (D,), "ssm_in.weight": (1024, D), "ssm_conv1d.weight": (512, 4), "ssm_conv1d.bias": (512,),
+    "ssm_x.weight": (16 + 2 * 32, 512), "ssm_dt.weight": (512, 16), "ssm_dt.bias": (512,), "ssm_a": (512, 32),
+    "ssm_d": (512,), "ssm_out.weight": (D, 512),
+}  # fmt: skip
+MAMBA_FACTS = {"ssm.conv_kernel": 4, "ssm.inner_size": 512, "ssm.state_size": 32, "ssm.time_step_rank": 16}
+DELTA = {
+    "attn_norm.weight": (D,), "attn_qkv.weight": (2 * 2 * 32 + 4 * 32, D), "attn_gate.weight": (4 * 32, D),
+    "ssm_conv1d.weight": (256, 4), "ssm_dt.bias": (4,), "ssm_a": (4,), "ssm_norm.weight": (32,),
+    "ssm_out.weight": (D, 128), "post_attention_norm.weight": (D,),
+}  # fmt: skip
+DELTA_FACTS = {
+    "ssm.conv_kernel": 4, "ssm.inner_size": 128, "ssm.state_size": 32, "ssm.time_step_rank": 4, "ssm.group_count": 2,
+    "attention.key_length": 64, "attention.value_length": 64, "full_attention_interval": 4,
+}  # fmt: skip
+DELTA_CONFIG = {
+    **CONFIG, "num_hidden_layers": 4, "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "shared_expert_intermediate_size": 128, **MOE,
+}  # fmt: skip
+GATED = {
+    name: shape
+    for name, shape in attention(**NORMS, **{"post_attention_norm.weight": (D,)}).items()
+    if name != "ffn_norm.weight"
+} | {"attn_q.weight": (2 * 256, D)}
+GATED_EXPERTS = EXPERTS | SHARED | {"ffn_gate_inp_shexp.weight": (D,)}
+CONV = {
+    "attn_norm.weight": (D,), "shortconv.conv.weight": (D, 3), "shortconv.in_proj.weight": (3 * D, D),
+    "shortconv.out_proj.weight": (D, D), "ffn_norm.weight": (D,),
+}  # fmt: skip
+KDA = {
+    "attn_norm.weight": (D,), "attn_q.weight": (128, D), "attn_k.weight": (128, D), "attn_v.weight": (128, D),
+    "ssm_conv1d_q.weight": (1, 128, 1, 4), "ssm_conv1d_k.weight": (1, 128, 1, 4), "ssm_conv1d_v.weight": (128, 1, 4),
+    "ssm_f_a.weight": (32, D), "ssm_f_b.weight": (128, 32), "ssm_beta.weight": (4, D), "ssm_a": (1, 1, 4, 1),
+    "ssm_dt.bias": (128,), "ssm_g_a.weight": (32, D), "ssm_g_b.weight": (128, 32), "ssm_norm.weight": (32,),
+    "attn_output.weight": (D, 128), "ffn_norm.weight": (D,),
+}  # fmt: skip
+#: Latent attention whose queries are not compressed.
+DIRECT = {name: shape for name, shape in SPLIT.items() if not name.startswith("attn_q_")} | {
+    "attn_q.weight": (4 * 48, D)
+}
+LATENT_FACTS = {
+    "attention.kv_lora_rank": 64, "attention.q_lora_rank": 96, "rope.dimension_count": 16, "attention.key_length": 80,
+    "attention.value_length": 64, "attention.key_length_mla": 48, "attention.value_length_mla": 32,
+    "expert_count": 8, "expert_used_count": 2,
+}  # fmt: skip
+LATENT_CONFIG = {
+    **CONFIG, "kv_lora_rank": 64, "q_lora_rank": 96, "qk_rope_head_dim": 16, "qk_nope_head_dim": 32, "v_head_dim": 32,
+    "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128, "n_shared_experts": 1,
+    "first_k_dense_replace": 1, "num_nextn_predict_layers": 0,
+}  # fmt: skip
+INDEXER = {
+    "indexer.attn_q_b.weight": (2 * 32, 96), "indexer.attn_k.weight": (32, D), "indexer.proj.weight": (2, D),
+    "indexer.k_norm.weight": (32,), "indexer.k_norm.bias": (32,),
+}  # fmt: skip
+EXPERT_FACTS = {"expert_count": 8, "expert_used_count": 2}
+GEMMA_3N = {
+    "laurel_l.weight": (16, D), "laurel_r.weight": (D, 16), "laurel_post_norm.weight": (D,), "inp_gate.weight": (32, D),
+    "proj.weight": (D, 32), "post_norm.weight": (D,), "altup_correct_coef.weight": (4, 4),
+    "altup_correct_scale.weight": (D,), "altup_predict_coef.weight": (16, 4), "altup_router.weight": (4, D),
+    "altup_router_norm.weight": (D,),
+}  # fmt: skip
+QUERIES = {"attn_k.weight", "attn_v.weight", "attn_k_norm.weight"}
+
+
+def without(shapes, names):
+    return {name: shape for name, shape in shapes.items() if name not in names}
+
+
+def listed(count, spacing):
+    """The list of layers with a window, of which each n-th is full."""
+    return [(index + 1) % spacing != 0 for index in range(count)]
+
+
+def layer_words(count, spacing):
+    return ["sliding_attention" if slides else "full_attention" for slides in listed(count, spacing)]
+
+
+CASES |= {
+    "mixtral, experts apart": (
+        "llama", COMMON | EXPERT_FACTS, outside() | blocks(2, attention() | APART),
+        {"model_type": "mixtral", **CONFIG, "intermediate_size": 128, "num_local_experts": 8, "num_experts_per_tok": 2}),
+    "phi3": (
+        "phi3", COMMON | {"attention.sliding_window": 262144},
+        outside() | blocks(2, without(attention(**{"attn_qkv.weight": (512, D)}), {"attn_q.weight", "attn_k.weight", "attn_v.weight"})
+                           | {"ffn_up.weight": (1024, D), "ffn_down.weight": (D, 512)}),
+        {"model_type": "phi3", **CONFIG, "sliding_window": 262144}),
+    "gpt2": (
+        "gpt2", without(COMMON, {"attention.head_count_kv"}),
+        outside() | {"output_norm.bias": ((D,), Type.F32), "position_embd.weight": ((4096, D), Type.F32)} | blocks(2, {
+            "attn_norm.weight": (D,), "attn_norm.bias": (D,), "attn_qkv.weight": (3 * D, D), "attn_qkv.bias": (3 * D,),
+            "attn_output.weight": (D, D), "attn_output.bias": (D,), "ffn_norm.weight": (D,), "ffn_norm.bias": (D,),
+            "ffn_up.weight": (1024, D), "ffn_up.bias": (1024,), "ffn_down.weight": (D, 1024), "ffn_down.bias": (D,)}),
+        {"model_type": "gpt2", "n_embd": D, "n_head": 4, "n_layer": 2, "vocab_size": WORDS, "n_positions": 4096,
+         "tie_word_embeddings": False}),
+    "gemma2": (
+        "gemma2", COMMON | {"attention.sliding_window": 512, "attention.key_length": 64, "attention.value_length": 64},
+        outside(tied=True) | blocks(2, attention(**POST) | DENSE),
+        {"model_type": "gemma2", **CONFIG, "sliding_window": 512}),
+    "cohere2": (
+        "cohere2", COMMON | {"block_count": 5, "attention.sliding_window": 512},
+        outside(tied=True) | blocks(5, ONE_NORM | DENSE),
+        {"model_type": "cohere2", **CONFIG, "num_hidden_layers": 5, "sliding_window": 512, "sliding_window_pattern": 4}),
+    "olmo3": (
+        "olmo2", COMMON | {"block_count": 5, "attention.sliding_window": 512,
+                           "attention.sliding_window_pattern": listed(5, 4)},
+        outside() | blocks(5, without(attention(**POST, **{"attn_q_norm.weight": (256,), "attn_k_norm.weight": (128,)}),
+                                      {"attn_norm.weight", "ffn_norm.weight"}) | DENSE),
+        {"model_type": "olmo3", **CONFIG, "num_hidden_layers": 5, "sliding_window": 512}),
+    "exaone4": (
+        "exaone4", COMMON | {"block_count": 64, "attention.sliding_window": 512},
+        outside() | blocks(64, without(attention(**POST, **NORMS), {"attn_norm.weight", "ffn_norm.weight"}) | DENSE),
+        {"model_type": "exaone4", **CONFIG, "num_hidden_layers": 64, "sliding_window": 512, "sliding_window_pattern": "LLLG",
+         "layer_types": layer_words(64, 4)}),
+    "exaone4, small": (
+        "exaone4", COMMON,
+        outside() | blocks(2, without(attention(**POST, **NORMS), {"attn_norm.weight", "ffn_norm.weight"}) | DENSE),
+        {"model_type": "exaone4", **CONFIG, "sliding_window": None, "layer_types": ["full_attention"] * 2}),
+    "llama4": (
+        "llama4", COMMON | EXPERT_FACTS | {"block_count": 5, "context_length": 65536, "interleave_moe_layer_step": 1},
+        outside() | blocks(5, attention() | EXPERTS | SHARED),
+        {"model_type": "llama4_text", **CONFIG, "num_hidden_layers": 5, "max_position_embeddings": 65536, "intermediate_size": 128,
+         "num_local_experts": 8, "num_experts_per_tok": 2, "interleave_moe_layer_step": 1, "attention_chunk_size": 8192}),
+    "afmoe": (
+        "afmoe", COMMON | EXPERT_FACTS | {"block_count": 5, "attention.sliding_window": 512},
+        outside() | mixed(
+            attention(**POST, **NORMS, **{"attn_gate.weight": (256, D)}) | DENSE,
+            *[attention(**POST, **NORMS, **{"attn_gate.weight": (256, D)}) | EXPERTS | SHARED | {"exp_probs_b.bias": (8,)}] * 4),
+        {"model_type": "afmoe", **CONFIG, **MOE, "num_hidden_layers": 5, "num_local_experts": 8, "num_shared_experts": 1,
+         "num_dense_layers": 1, "sliding_window": 512, "layer_types": layer_words(5, 4)}),
+    "mimo2": (
+        "mimo2", COMMON | EXPERT_FACTS | {
+            "block_count": 3, "attention.sliding_window": 128, "attention.sliding_window_pattern": [0, 1, 1],
+            "attention.head_count_kv": [1, 2, 2], "attention.key_length": 64, "attention.value_length": 32},
+        outside() | mixed(*[
+            attention(**{"attn_k.weight": (kv * 64, D), "attn_v.weight": (kv * 32, D), "attn_output.weight": (D, 128)}) | part
+            for kv, part in ((1, DENSE), (2, EXPERTS | {"attn_sinks.weight": (4,)}), (2, EXPERTS | {"attn_sinks.weight": (4,)}))]),
+        {"model_type": "mimo_v2_flash", **CONFIG, "num_key_value_heads": 1, "num_hidden_layers": 3, "v_head_dim": 32,
+         "sliding_window": 128, "hybrid_layer_pattern": [0, 1, 1], "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2,
+         "swa_head_dim": 64, "swa_v_head_dim": 32, "n_routed_experts": 8, "num_experts_per_tok": 2,
+         "moe_intermediate_size": 128, "moe_layer_freq": [0, 1, 1]}),
+    "glm4moe, next token": (
+        "glm4moe", COMMON | EXPERT_FACTS | {"block_count": 3, "nextn_predict_layers": 1},
+        outside() | mixed(
+            attention(**BIASES) | DENSE, attention(**BIASES) | EXPERTS | SHARED,
+            attention(**BIASES) | EXPERTS | SHARED | {
+                "nextn.eh_proj.weight": (D, 2 * D), "nextn.enorm.weight": (D,), "nextn.hnorm.weight": (D,),
+                "nextn.shared_head_norm.weight": (D,)}),
+        {"model_type": "glm4_moe", **CONFIG, "attention_bias": True, "n_routed_experts": 8, "num_experts_per_tok": 2,
+         "moe_intermediate_size": 128, "n_shared_experts": 1, "first_k_dense_replace": 1, "num_nextn_predict_layers": 1}),
+    "glm-dsa": (
+        "glm-dsa", COMMON | LATENT_FACTS | {"attention.indexer.head_count": 2, "attention.indexer.key_length": 32,
+                                            "attention.indexer.top_k": 512, "attention.head_count_kv": 1},
+        outside() | mixed(SPLIT | INDEXER | DENSE, SPLIT | EXPERTS | SHARED),
+        {"model_type": "glm_moe_dsa", **LATENT_CONFIG, "index_n_heads": 2, "index_head_dim": 32, "index_topk": 512,
+         "indexer_types": ["full", "shared"], "mlp_layer_types": ["dense", "sparse"]}),
+    "mamba": (
+        "mamba", without(COMMON, {"attention.head_count_kv"}) | MAMBA_FACTS | {"attention.head_count": 0, "context_length": 2**20},
+        outside(tied=True) | blocks(2, MAMBA),
+        {"model_type": "mamba", "hidden_size": D, "num_hidden_layers": 2, "vocab_size": WORDS, "state_size": 32, "expand": 2,
+         "conv_kernel": 4, "time_step_rank": 16}),
+    "mamba2": (
+        "mamba2", without(COMMON, {"attention.head_count_kv"}) | SSM | {"attention.head_count": 0, "ssm.inner_size": 512,
+                                                                        "ssm.group_count": 2},
+        outside() | blocks(2, {
+            "attn_norm.weight": (D,), "ssm_in.weight": (2 * 512 + 4 * 32 + 8, D), "ssm_conv1d.weight": (512 + 4 * 32, 4),
+            "ssm_conv1d.bias": (512 + 4 * 32,), "ssm_dt.bias": (8,), "ssm_a": (8, 1), "ssm_d": (8, 1),
+            "ssm_norm.weight": (2, 256), "ssm_out.weight": (D, 512)}),
+        {"model_type": "mamba2", "hidden_size": D, "num_hidden_layers": 2, "vocab_size": WORDS, "state_size": 32, "expand": 2,
+         "conv_kernel": 4, "num_heads": 8, "head_dim": 64, "n_groups": 2, "tie_word_embeddings": False}),
+    "jamba": (
+        "jamba", COMMON | MAMBA_FACTS | EXPERT_FACTS | {"block_count": 2, "attention.head_count_kv": [0, 2]},
+        outside() | mixed(
+            MAMBA | DENSE | {"ffn_norm.weight": (D,), "ssm_dt_norm.weight": (16,), "ssm_b_norm.weight": (32,),
+                             "ssm_c_norm.weight": (32,)},
+            attention() | {name: tuple(512 if n == 128 else n for n in shape) for name, shape in EXPERTS.items()}),
+        {"model_type": "jamba", **CONFIG, "num_experts": 8, "num_experts_per_tok": 2, "expert_layer_period": 2,
+         "expert_layer_offset": 1, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 32, "mamba_d_conv": 4,
+         "mamba_expand": 2, "mamba_dt_rank": 16}),
+    "granitehybrid": (
+        "granitehybrid", COMMON | SSM | EXPERT_FACTS | {"attention.head_count_kv": [0, 2]},
+        outside() | mixed(MAMBA2 | EXPERTS | SHARED | {"ffn_norm.weight": (D,)}, attention() | EXPERTS | SHARED),
+        {"model_type": "granitemoehybrid", **CONFIG, "intermediate_size": 128, "shared_intermediate_size": 128,
+         "num_local_experts": 8, "num_experts_per_tok": 2, "mamba_n_heads": 8, "mamba_d_head": 32, "mamba_n_groups": 1,
+         "mamba_d_state": 32, "mamba_d_conv": 4, "mamba_expand": 1, "layer_types": ["mamba", "attention"],
+         "tie_word_embeddings": False}),
+    "nemotron_h_moe": (
+        "nemotron_h_moe", COMMON | SSM | EXPERT_FACTS | {
+            "block_count": 3, "attention.head_count_kv": [0, 2, 0], "feed_forward_length": [0, 0, 0]},
+        outside() | mixed(MAMBA2, ONE_NORM, {
+            "attn_norm.weight": (D,), "ffn_gate_inp.weight": (8, D), "ffn_latent_down.weight": (64, D),
+            "ffn_latent_up.weight": (D, 64), "ffn_up_exps.weight": (8, 128, 64), "ffn_down_exps.weight": (8, 64, 128),
+            "ffn_up_shexp.weight": (96, D), "ffn_down_shexp.weight": (D, 96)}),
+        NEMOTRON | {"layers_block_type": ["mamba", "attention", "moe"], "n_routed_experts": 8, "num_experts_per_tok": 2,
+                    "moe_intermediate_size": 128, "moe_shared_expert_intermediate_size": 96, "moe_latent_size": 64}),
+    "qwen3next": (
+        "qwen3next", COMMON | DELTA_FACTS | EXPERT_FACTS | {"block_count": 4},
+        outside() | mixed(*[DELTA | {"ssm_ba.weight": (8, D)} | GATED_EXPERTS] * 3, GATED | GATED_EXPERTS),
+        {"model_type": "qwen3_next", **DELTA_CONFIG}),
+    "qwen35": (
+        "qwen35", COMMON | DELTA_FACTS | {"block_count": 4},
+        outside() | mixed(*[DELTA | {"ssm_beta.weight": (4, D), "ssm_alpha.weight": (4, D)} | DENSE] * 3, GATED | DENSE),
+        {"model_type": "qwen3_5_text", **DELTA_CONFIG}),
+    "lfm2": (
+        "lfm2", COMMON | {"attention.head_count_kv": [0, 2], "shortconv.l_cache": 3},
+        without(outside(tied=True), {"output_norm.weight"}) | {"token_embd_norm.weight": ((D,), Type.F32)}
+        | mixed(CONV | DENSE, attention(**NORMS) | DENSE),
+        {"model_type": "lfm2", **CONFIG, "block_auto_adjust_ff_dim": False, "conv_L_cache": 3, "layer_types": ["conv", "full_attention"]}),
+    "lfm2moe": (
+        "lfm2moe", COMMON | EXPERT_FACTS | {"attention.head_count_kv": [0, 2], "shortconv.l_cache": 3},
+        without(outside(tied=True), {"output_norm.weight"}) | {"token_embd_norm.weight": ((D,), Type.F32)}
+        | mixed(CONV | DENSE, attention(**NORMS) | EXPERTS),
+        {"model_type": "lfm2_moe", **CONFIG, **MOE, "conv_L_cache": 3, "layer_types": ["conv", "full_attention"],
+         "num_dense_layers": 1}),
+    "kimi-linear": (
+        "kimi-linear", COMMON | LATENT_FACTS | {"attention.head_count_kv": [0, 1], "kda.head_dim": 32, "ssm.conv_kernel": 4},
+        outside() | mixed(KDA | DENSE, DIRECT | EXPERTS | SHARED),
+        {"model_type": "kimi_linear", **without(LATENT_CONFIG, {"q_lora_rank"}), "q_lora_rank": None, "num_experts": 8,
+         "num_experts_per_token": 2, "num_shared_experts": 1, "mlp_layer_types": ["dense", "sparse"],
+         "linear_attn_config": {"num_heads": 4, "head_dim": 32, "short_conv_kernel_size": 4, "full_attn_layers": [2],
+                                "kda_layers": [1]}}),
+    "gemma3n": (
+        "gemma3n", COMMON | {"block_count": 25, "attention.sliding_window": 512, "attention.key_length": 64,
+                             "attention.value_length": 64, "attention.shared_kv_layers": 5},
+        outside(tied=True) | {
+            "altup_proj.weight": ((3, D, D), Type.F16), "altup_unembd_proj.weight": ((3, D, D), Type.F16),
+            "per_layer_token_embd.weight": ((WORDS, 25 * 32), Type.F16), "per_layer_model_proj.weight": ((25 * 32, D), Type.F16),
+            "per_layer_proj_norm.weight": ((32,), Type.F32)}
+        | mixed(*[without(attention(**NORMS, **POST) | DENSE | GEMMA_3N, QUERIES if index >= 20 else ()) for index in range(25)]),
+        {"model_type": "gemma3n_text", **CONFIG, "num_hidden_layers": 25, "sliding_window": 512, "laurel_rank": 16,
+         "hidden_size_per_layer_input": 32, "vocab_size_per_layer_input": WORDS, "num_kv_shared_layers": 5}),
+    "gemma4": (
+        "gemma4", COMMON | {
+            "block_count": 6, "attention.sliding_window": 512, "attention.sliding_window_pattern": listed(6, 3),
+            "attention.key_length": 128, "attention.value_length": 128, "attention.key_length_swa": 64,
+            "attention.value_length_swa": 64, "attention.head_count_kv": [2, 2, 1, 2, 2, 1], "attention.shared_kv_layers": 2,
+            "embedding_length_per_layer_input": 32},
+        outside(tied=True) | {
+            "per_layer_token_embd.weight": ((WORDS, 6 * 32), Type.F16), "per_layer_model_proj.weight": ((6 * 32, D), Type.F16),
+            "per_layer_proj_norm.weight": ((32,), Type.F32)}
+        | mixed(*[
+            without(
+                (attention(4, 1, 128, **POST, **{"attn_q_norm.weight": (128,), "attn_k_norm.weight": (128,)}) if full
+                 else attention(**POST, **NORMS))
+                | DENSE | {"inp_gate.weight": (32, D), "proj.weight": (D, 32), "post_norm.weight": (D,)},
+                QUERIES if index >= 4 else {"attn_v.weight"} if full else ())
+            for index, full in enumerate([False, False, True] * 2)]),
+        {"model_type": "gemma4_text", **CONFIG, "num_hidden_layers": 6, "sliding_window": 512, "global_head_dim": 128,
+         "num_global_key_value_heads": 1, "attention_k_eq_v": True, "hidden_size_per_layer_input": 32,
+         "vocab_size_per_layer_input": WORDS, "num_kv_shared_layers": 2,
+         "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2}),
+}  # fmt: skip
+
+
 def kept(model, context):
     book = ledger(model, Precision("fp16", "bf16"))
     return book.kv_bytes_per_sequence(context), book.state_bytes_per_sequence
@@ -208,7 +475,20 @@ def test_a_file_is_the_model_of_its_config(case, tmp_path):
     assert sum(found.checkpoint_bytes.values()) == stored
     report = memcalc.fit(path, chip="h100-sxm")
     assert report.model.parameters == expected.parameters
-    assert next(row.bytes for row in report.placement if row.tensor == "weights") == stored
+    resident = stored - found.checkpoint_bytes.get("mtp", 0)
+    assert next(row.bytes for row in report.placement if row.tensor == "weights") == resident
+    assert (found.mtp_layers, found.mtp_parameters) == (expected.mtp_layers, expected.mtp_parameters)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bytes_are_in_the_classes_that_count_their_elements(case, tmp_path):
+    word, metadata, tensors, _ = CASES[case]
+    wide = {name: (shape, Type.F32) for name, (shape, _) in tensors.items()}
+    model = read_gguf_model(write(tmp_path / "wide.gguf", word, metadata, wide))
+    counted = {name: 4 * elements.total for name, elements in model.elements().items() if elements.total}
+    assert without(model.checkpoint_bytes, {"mtp"}) == counted
+    assert model.checkpoint_bytes.get("mtp", 0) == 4 * model.mtp_parameters
+    assert set(model.checkpoint_formats.values()) == {"fp32"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -245,7 +525,7 @@ def test_experts_in_mxfp4(tmp_path):
     ("word", "change", "said"),
     [
         ("wondrous", {}, "architecture 'wondrous' is not known"),
-        ("clip", {}, "is not known"),
+        ("clip", {}, "is the encoder of images"),
         ("llama", {"attention.head_count": 0}, "0 heads"),
         ("llama", {"attention.head_count": 3}, "heads"),
         ("llama", {"attention.head_count_kv": 3}, "KV heads"),
@@ -253,7 +533,7 @@ def test_experts_in_mxfp4(tmp_path):
         ("llama", {"block_count": 1}, "is of none of the 1 blocks"),
         ("llama", {"block_count": 2**31}, "must be at most"),
         ("llama", {"attention.key_length": 128}, "do not have the shapes"),
-        ("qwen3moe", {"attention.head_count": [4]}, "head_count is missing"),
+        ("qwen3moe", {"attention.head_count": [4]}, "has 1 entries, none for layer 1"),
     ],
 )
 def test_metadata_that_does_not_fit_is_refused(word, change, said, tmp_path):

@@ -59,6 +59,13 @@ def read(table: dict[str, Any]) -> None:
     assert book.kv_bytes_per_sequence(4096) + book.state_bytes_per_sequence >= 0
 
 
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+TABLE = st.dictionaries(st.sampled_from(FIELDS), PLAIN | st.lists(PLAIN, max_size=4), max_size=6)
+SHAPES = (
+    PLAIN | st.lists(PLAIN, max_size=4) | TABLE | st.dictionaries(st.sampled_from(FIELDS), TABLE, max_size=4)
+)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_plain_config_of_each_type_is_read_or_refused(kind):
     read({"model_type": kind, **SMALL})
@@ -86,13 +93,7 @@ def test_several_fields_at_once(named, odd):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-        lambda inner: (
-            st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)
-        ),
-        max_leaves=20,
-    ),
+    SHAPES,
     st.sampled_from(TYPES),
 )
 def test_tables_of_any_shape(value, kind):

@@ -756,13 +756,11 @@ def test_many_lists_share_what_they_may_take():
 WORDS = st.sampled_from(
     ["fp8", "awq", "gptq", "mxfp4", "modelopt", "compressed-tensors", "bitsandbytes", "x", ""]
 )
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["weights", "num_bits", "type", "strategy", "group_size", "targets", "ignore", "a"]), inner, max_size=4
-    ),
-    max_leaves=12,
-)  # fmt: skip
+INNER = st.sampled_from(["weights", "num_bits", "type", "strategy", "group_size", "targets", "ignore", "a"])
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | WORDS
+TABLE = st.dictionaries(INNER, PLAIN | st.lists(PLAIN, max_size=3), max_size=4)
+ANYTHING = PLAIN | st.lists(PLAIN, max_size=3) | TABLE | st.dictionaries(INNER, TABLE, max_size=3)
+ANYTHING |= st.dictionaries(INNER, st.dictionaries(INNER, TABLE, max_size=2), max_size=2)
 KEYS = st.sampled_from([
     "bits", "group_size", "zero_point", "modules_to_not_convert", "weight_block_size", "config_groups", "ignore",
     "quant_algo", "exclude_modules", "quantized_layers", "kv_cache_scheme", "load_in_4bit", "load_in_8bit", "lm_head",
