@@ -182,7 +182,8 @@ def _by_block(tensors: Sequence[StoredTensor], facts: _Facts) -> tuple[list[Bloc
         name = tensor.name
         if name.startswith("blk."):
             number, _, name = name[4:].partition(".")
-            if not (number.isascii() and number.isdecimal() and len(number) < 7 and int(number) < count):
+            plain = name and number.isascii() and number.isdecimal() and len(number) < 7
+            if not plain or int(number) >= count:
                 raise facts.error(f"tensor {shown(tensor.name)} is of none of the {count} blocks")
             if not name.startswith(_COMPUTED):
                 blocks[int(number)][name] = tensor

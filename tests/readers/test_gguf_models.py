@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import gguf
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 import memcalc
 from memcalc.core.ledger import ledger
 from memcalc.errors import FileError
-from memcalc.readers.gguf_models import read_gguf_model
+from memcalc.readers.gguf_models import KNOWN, read_gguf_model
 from memcalc.readers.model_files import model_from
 from memcalc.readers.preset_files import model_toml
 from memcalc.readers.user_files import read_model
@@ -344,7 +346,7 @@ CASES |= {
         outside() | mixed(
             attention(**BIASES) | DENSE, attention(**BIASES) | EXPERTS | SHARED,
             attention(**BIASES) | EXPERTS | SHARED | {
-                "nextn.eh_proj.weight": (D, 2 * D), "nextn.enorm.weight": (D,), "nextn.hnorm.weight": (D,),
+                "exp_probs_b.bias": (8,), "nextn.eh_proj.weight": (D, 2 * D), "nextn.enorm.weight": (D,), "nextn.hnorm.weight": (D,),
                 "nextn.shared_head_norm.weight": (D,)}),
         {"model_type": "glm4_moe", **CONFIG, "attention_bias": True, "n_routed_experts": 8, "num_experts_per_tok": 2,
          "moe_intermediate_size": 128, "n_shared_experts": 1, "first_k_dense_replace": 1, "num_nextn_predict_layers": 1}),
@@ -545,6 +547,306 @@ def test_metadata_that_does_not_fit_is_refused(word, change, said, tmp_path):
     assert "bad.gguf" in caught.value.message
 
 
+def raw(path, word, metadata, tensors, **general):
+    """As `write`, with shapes that the package would not write, and without data."""
+    facts = {"general.architecture": word} | {f"general.{key}": value for key, value in general.items()}
+    facts |= {f"{word}.{key}": value for key, value in metadata.items()}
+    header = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(facts))
+    for key, value in facts.items():
+        name = key.encode()
+        header += struct.pack("<Q", len(name)) + name
+        if isinstance(value, str):
+            said = value.encode()
+            header += struct.pack("<IQ", 8, len(said)) + said
+        elif isinstance(value, list):
+            header += struct.pack(f"<IIQ{len(value)}q", 9, 11, len(value), *value)
+        elif isinstance(value, bool):
+            header += struct.pack("<I?", 7, value)
+        elif isinstance(value, float):
+            header += struct.pack("<If", 6, value)
+        else:
+            header += struct.pack("<Iq", 11, value)
+    offset = 0
+    for title, (shape, kind) in tensors.items():
+        name = title.encode()
+        header += struct.pack("<Q", len(name)) + name + struct.pack("<I", len(shape))
+        header += struct.pack(f"<{len(shape)}QIQ", *reversed(shape), int(kind), offset)
+        block, size = GGML_QUANT_SIZES[kind]
+        offset += -(-int(np.prod(shape, dtype=object)) // block * size // 32) * 32
+    with open(path, "wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 64 + offset)
+    return str(path)
+
+
+def test_architectures_are_those_that_llama_cpp_names():
+    # The package lags behind the program.
+    assert set(KNOWN) - set(gguf.MODEL_ARCH_NAMES.values()) <= {"deepseek32"}
+
+
+def test_real_quantised_tensors(tmp_path):
+    writer = gguf.GGUFWriter(str(tmp_path / "real.gguf"), "llama")
+    for key, value in COMMON.items():
+        writer.add_uint32(f"llama.{key}", value)
+    writer.add_name("Tiny Llama (real)")
+    expected = 0
+    for name, (shape, kind) in (outside() | blocks(2, attention() | DENSE)).items():
+        data = np.ones(shape, np.float32)
+        if kind == Type.F16:
+            kind = Type.Q8_0 if "ffn" in name else Type.Q4_0  # noqa: PLW2901
+            data = gguf.quants.quantize(data, kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+        expected += data.nbytes
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    model = read_gguf_model(str(tmp_path / "real.gguf"))
+    assert sum(model.checkpoint_bytes.values()) == expected
+    assert (model.name, model.checkpoint_formats["dense"], model.checkpoint_formats["attention"]) == (
+        "tiny-llama-real", "q8_0", "q4_0",
+    )  # fmt: skip
+    assert model.parameters == read_gguf_model(example(tmp_path, "llama")).parameters
+
+
+def example(tmp_path, case, *, change=None, drop=(), add=None):
+    word, metadata, tensors, _ = CASES[case]
+    return write(
+        tmp_path / "example.gguf", word, metadata | (change or {}), without(tensors, drop) | (add or {})
+    )
+
+
+def test_a_split_file_is_the_whole_one(tmp_path):
+    word, metadata, tensors, _ = CASES["qwen3moe"]
+    whole = read_gguf_model(write(tmp_path / "whole.gguf", word, metadata, tensors))
+    writer = gguf.GGUFWriter(str(tmp_path / "parts.gguf"), word, split_max_tensors=10)
+    for key, value in metadata.items():
+        writer.add_uint32(f"{word}.{key}", value)
+    for name, (shape, kind) in tensors.items():
+        writer.add_tensor(name, np.zeros(shape, np.float32 if kind == Type.F32 else np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    parts = sorted(tmp_path.glob("parts-*.gguf"))
+    assert len(parts) > 1
+    for part in parts:
+        found = read_gguf_model(str(part))
+        assert found.layers == whole.layers
+        assert found.checkpoint_bytes == whole.checkpoint_bytes
+
+
+def windows(path):
+    """Windows of a file by how many layers have them."""
+    found = {}
+    for group in read_gguf_model(path).layers:
+        found[group.attention.window] = found.get(group.attention.window, 0) + group.count
+    return found
+
+
+@pytest.mark.parametrize(
+    ("word", "count", "facts", "expected"),
+    [
+        # Half of the layers or more have a window: of five, 0 and 2 or all but the third or fourth.
+        ("gemma2", 5, {}, {2048: 3, None: 2}),
+        ("gemma2", 5, {"attention.sliding_window": 512}, {512: 3, None: 2}),
+        ("gpt-oss", 5, {"attention.sliding_window": 128}, {128: 3, None: 2}),
+        ("gemma3", 7, {"attention.sliding_window": 512}, {512: 6, None: 1}),
+        ("gemma3", 7, {"attention.sliding_window": 512, "attention.sliding_window_pattern": 2}, {512: 4, None: 3}),
+        ("gemma3", 7, {"attention.sliding_window": 0}, {None: 7}),
+        ("gemma3", 7, {"attention.sliding_window": 65536}, {None: 7}),
+        ("gemma3n", 10, {"attention.sliding_window": 512}, {512: 8, None: 2}),
+        ("plamo3", 9, {"attention.sliding_window": 512}, {512: 8, None: 1}),
+        # The pattern 0 means all layers, 1 none.
+        ("plamo3", 9, {"attention.sliding_window": 512, "attention.sliding_window_pattern": 0}, {512: 9}),
+        ("plamo3", 9, {"attention.sliding_window": 512, "attention.sliding_window_pattern": 1}, {None: 9}),
+        ("cohere2", 8, {"attention.sliding_window": 512}, {512: 6, None: 2}),
+        ("olmo2", 8, {}, {None: 8}),
+        ("olmo2", 8, {"attention.sliding_window": 512}, {512: 6, None: 2}),
+        ("afmoe", 8, {"attention.sliding_window": 512}, {512: 6, None: 2}),
+        # Of these the window is never that of the file.
+        ("llama4", 8, {"context_length": 2**20}, {8192: 6, None: 2}),
+        ("llama4", 8, {"context_length": 2**20, "attention.sliding_window": 4096}, {8192: 6, None: 2}),
+        ("llama4", 8, {"context_length": 2**20, "attention.sliding_window": 0}, {None: 8}),
+        ("smallthinker", 5, {"context_length": 2**20, "attention.sliding_window": 16384}, {None: 2, 4096: 3}),
+        ("exaone4", 8, {"attention.sliding_window": 512}, {None: 8}),
+        ("exaone4", 64, {"context_length": 2**17}, {4096: 48, None: 16}),
+        ("phi3", 4, {"attention.sliding_window": 2047}, {None: 4}),
+        ("qwen2", 4, {"attention.sliding_window": 512}, {None: 4}),
+        ("mimo2", 4, {"attention.sliding_window": 512, "attention.sliding_window_pattern": [0, 1, 1, 0]}, {None: 2, 512: 2}),
+        ("step35", 2, {"attention.sliding_window": 512, "attention.sliding_window_pattern": [1, 0]}, {512: 1, None: 1}),
+    ],
+)  # fmt: skip
+def test_windows_by_architecture(word, count, facts, expected, tmp_path):
+    facts = COMMON | {"block_count": count} | facts
+    if word == "gemma2" and "attention.sliding_window" not in facts:
+        # The default is 4096, of which nothing is seen at a context of as many.
+        facts["context_length"] = 8192
+        expected = {4096 if window == 2048 else window: n for window, n in expected.items()}
+    path = write(tmp_path / "w.gguf", word, facts, outside() | blocks(count, attention() | DENSE))
+    assert windows(path) == expected
+
+
+def test_one_list_may_name_the_heads_of_each_layer(tmp_path):
+    # DeciLM: a layer without attention, one with a product in its place, one with nothing at all.
+    facts = COMMON | {
+        "block_count": 4, "attention.head_count": [4, 0, 4, 0], "attention.head_count_kv": [2, 0, 0, 0],
+        "feed_forward_length": [512, 512, 512, 0],
+    }  # fmt: skip
+    tensors = outside() | mixed(
+        attention() | DENSE, {"ffn_norm.weight": (D,)} | DENSE,
+        {"attn_norm.weight": (D,), "attn_output.weight": (D, D), "ffn_norm.weight": (D,)} | DENSE, {},
+    )  # fmt: skip
+    model = read_gguf_model(write(tmp_path / "deci.gguf", "deci", facts, tensors))
+    assert [group.attention.kind for group in model.layers] == ["grouped", "none", "none", "none"]
+    assert model.parameters == sum(int(np.prod(shape)) for shape, _ in tensors.values())
+
+
+def test_a_head_may_have_a_bias(tmp_path):
+    model = read_gguf_model(example(tmp_path, "llama", add={"output.bias": ((WORDS,), Type.F32)}))
+    assert model.head_bias
+    assert model.parameters == read_gguf_model(example(tmp_path, "llama")).parameters + WORDS
+
+
+def test_rotary_tables_are_no_parameters(tmp_path):
+    add = {"rope_freqs.weight": ((32,), Type.F32), "blk.0.rope_factors_long.weight": ((32,), Type.F32)}
+    with_tables, plain = (read_gguf_model(example(tmp_path, "llama", add=more)) for more in (add, {}))
+    assert with_tables == plain
+
+
+def test_blocks_that_predict_may_lie_in_another_file(tmp_path):
+    model = read_gguf_model(example(tmp_path, "llama", change={"block_count": 3, "nextn_predict_layers": 1}))
+    assert (model.depth, model.mtp_layers) == (2, 0)
+
+
+def test_a_note_says_where_llama_cpp_runs_a_file_otherwise(tmp_path):
+    (note,) = read_gguf_model(example(tmp_path, "deepseek2")).notes
+    assert "uncompressed keys and values" in note
+    assert "320 elements a token and layer, not 80" in note
+    assert read_gguf_model(example(tmp_path, "deepseek2-split")).notes == ()
+    (note,) = read_gguf_model(example(tmp_path, "phi3", change={"attention.sliding_window": 2047})).notes
+    assert "without its sliding window of 2,047 tokens" in note
+    assert read_gguf_model(example(tmp_path, "phi3")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "general", "said"),
+    [
+        ("llama", {"type": "adapter"}, "is an adapter"),
+        ("llama", {"type": "mmproj"}, "is the encoder of images"),
+        ("clip", {}, "is the encoder of images"),
+        ("llama", {"type": "imatrix"}, "is an importance matrix"),
+        ("controlvector", {}, "is a control vector"),
+        ("llama", {}, "has no tensors"),
+        ("lama", {}, "architecture 'lama' is not known"),
+        ("gptj", {}, "is not known"),
+        ("\x1b[31m\n", {}, "is not known"),
+    ],
+)
+def test_what_is_no_language_model_is_named(word, general, said, tmp_path):
+    path = raw(tmp_path / "other.gguf", word, {}, {}, **general)
+    with pytest.raises(FileError) as caught:
+        read_gguf_model(path)
+    assert said in caught.value.message
+    assert caught.value.hint
+    assert str(caught.value).isprintable()
+
+
+TENSOR = "blk.0.attn_q.weight"
+
+
+@pytest.mark.parametrize(
+    ("case", "change", "shapes"),
+    [
+        ("llama", {"attention.head_count": -4}, {}),
+        ("llama", {"attention.head_count": 2**60}, {}),
+        ("llama", {"attention.head_count": 4.0}, {}),
+        ("llama", {"attention.head_count": True}, {}),
+        ("llama", {"attention.head_count_kv": []}, {}),
+        ("llama", {"attention.key_length": 0}, {}),
+        ("llama", {"attention.head_count": 512, "attention.head_count_kv": 512}, {}),
+        ("llama", {"attention.head_count": 2}, {}),
+        ("llama", {"attention.head_count_kv": 1}, {}),
+        ("llama", {"block_count": 2**60}, {}),
+        ("llama", {"block_count": 0}, {}),
+        ("llama", {"block_count": 3}, {}),
+        ("llama", {"block_count": "2"}, {}),
+        ("llama", {"block_count": [2]}, {TENSOR: ()}),
+        ("llama", {"nextn_predict_layers": 2}, {}),
+        ("llama", {"nextn_predict_layers": 2**40}, {}),
+        ("llama", {"embedding_length": 512}, {}),
+        ("llama", {"context_length": "long"}, {}),
+        ("llama", {}, {TENSOR: ()}),
+        ("llama", {}, {TENSOR: (256,)}),
+        ("llama", {}, {TENSOR: (0, 256)}),
+        ("llama", {}, {TENSOR: (256, 0)}),
+        ("llama", {}, {TENSOR: (1, 1, 256, 128)}),
+        ("llama", {}, {"token_embd.weight": ()}),
+        ("llama", {}, {"token_embd.weight": (0, 256)}),
+        ("llama", {}, {"output.weight": (512, 128)}),
+        ("llama", {}, {"output.weight": (512,)}),
+        ("llama", {}, {"blk.0.ffn_down.weight": (256, 4096)}),
+        ("llama", {}, {"blk.0.attn_output.weight": ()}),
+        ("gemma3", {"attention.sliding_window_pattern": [1]}, {}),
+        ("gemma3", {"attention.sliding_window_pattern": "all"}, {}),
+        ("gemma3", {"attention.sliding_window": -1}, {}),
+        ("gemma4", {"attention.shared_kv_layers": 6}, {}),
+        ("gemma4", {"attention.sliding_window_pattern": []}, {}),
+        ("qwen3moe", {"expert_used_count": 9}, {}),
+        ("qwen3moe", {"expert_used_count": 0}, {}),
+        ("qwen3moe", {"expert_count": 4}, {}),
+        ("qwen3moe", {}, {"blk.0.ffn_down_exps.weight": (256, 128)}),
+        ("qwen3moe", {}, {"blk.0.ffn_down_exps.weight": (0, 256, 128)}),
+        ("qwen3moe", {}, {"blk.0.ffn_down_exps.weight": ()}),
+        ("mixtral, experts apart", {}, {"blk.0.ffn_down.7.weight": (128, 128)}),
+        ("deepseek2", {"attention.kv_lora_rank": 2**60}, {}),
+        ("deepseek2", {"attention.kv_lora_rank": 0}, {}),
+        ("deepseek2", {"rope.dimension_count": 48}, {}),
+        ("deepseek2", {"attention.value_length": 16}, {}),
+        ("glm-dsa", {"attention.indexer.head_count": 0}, {}),
+        ("glm-dsa", {"attention.indexer.key_length": 64}, {}),
+        ("mamba", {"ssm.inner_size": 2**40}, {}),
+        ("mamba", {"ssm.state_size": 2**30}, {}),
+        ("mamba", {}, {"blk.0.ssm_a": ()}),
+        ("mamba2", {"ssm.time_step_rank": 7}, {}),
+        ("mamba2", {"ssm.group_count": 0}, {}),
+        ("mamba2", {"ssm.state_size": 2**30}, {}),
+        ("mamba2", {}, {"blk.0.ssm_conv1d.weight": ()}),
+        ("kimi-linear", {"kda.head_dim": 64}, {}),
+    ],
+)
+def test_hostile_files_are_refused_with_one_error(case, change, shapes, tmp_path):
+    word, metadata, tensors, _ = CASES[case]
+    tensors = tensors | {name: (shape, Type.F16) for name, shape in shapes.items()}
+    path = raw(tmp_path / "bad.gguf", word, metadata | change, tensors)
+    with pytest.raises(FileError) as caught:
+        read_gguf_model(path)
+    assert "bad.gguf" in caught.value.message
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["blk.", "blk.0", "blk.0.", "blk.x.attn_q.weight", "blk.9.attn_q.weight", "blk.٣.w", "blk.\x1b[31m.w", "blk.-1.w", "blk.1000000.w"],
+)  # fmt: skip
+def test_names_of_no_block_are_refused(name, tmp_path):
+    word, metadata, tensors, _ = CASES["llama"]
+    path = raw(tmp_path / "bad.gguf", word, metadata, tensors | {name: ((256,), Type.F32)})
+    with pytest.raises(FileError, match="is of none of the 2 blocks") as caught:
+        read_gguf_model(path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_tensor_of_no_known_name_is_counted(tmp_path):
+    add = {
+        "blk.0.\x1b[31m": ((256,), Type.F32),
+        "blk.1.x.y": ((256,), Type.F32),
+        "wonder.weight": ((4, D), Type.F16),
+    }
+    more = read_gguf_model(example(tmp_path, "llama", add=add))
+    assert more.parameters == read_gguf_model(example(tmp_path, "llama")).parameters + 512 + 4 * D
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     case=st.sampled_from(sorted(CASES)),
@@ -562,3 +864,31 @@ def test_any_metadata_are_read_or_refused(case, changes, tmp_path):
     except FileError:
         return
     assert ledger(model, Precision("fp16", "bf16")).total_weight_bytes > 0
+
+
+SIZES = st.sampled_from([0, 1, 2, 4, 64, 96, 128, 256, 512, 4096])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), case=st.sampled_from(sorted(CASES)))
+def test_any_shapes_are_read_or_refused(data, case, tmp_path):
+    word, metadata, tensors, _ = CASES[case]
+    chosen = st.lists(st.sampled_from(sorted(tensors)), min_size=1, max_size=3)
+    shapes = {name: (data.draw(st.lists(SIZES, max_size=4)), Type.F32) for name in data.draw(chosen)}
+    gone = data.draw(st.sets(st.sampled_from(sorted(tensors)), max_size=2))
+    odd = st.sampled_from([-1, 0, 1, 2**60, 0.5, True, "x", [], [0, 1]])
+    facts = data.draw(st.dictionaries(st.sampled_from(sorted(metadata)), odd, max_size=2))
+    path = raw(tmp_path / "any.gguf", word, metadata | facts, without(tensors | shapes, gone))
+    try:
+        model = read_gguf_model(path)
+    except FileError as error:
+        assert str(error).isprintable()  # noqa: PT017
+        return
+    assert ledger(model, Precision("fp16", "bf16")).total_weight_bytes > 0
+    assert read_model_text(tmp_path, model) == model
+
+
+def read_model_text(tmp_path, model):
+    preset = tmp_path / "model.toml"
+    preset.write_text(model_toml(model), encoding="utf-8")
+    return read_model(str(preset))

@@ -103,3 +103,12 @@ def test_tables_of_any_shape(value, kind):
     ):
         json.dumps(table, allow_nan=True)
         read(table)
+
+
+@pytest.mark.parametrize("named", [{"model_type": "llava"}, {"architectures": ["InternVLChatModel"]}])
+def test_a_whole_inside_a_whole_is_refused(named):
+    table = {**named, **SMALL}
+    for _ in range(100):
+        table = {**named, **SMALL, "text_config": table}
+    with pytest.raises(FileError, match="text_config"):
+        model_from(table, "config.json", "nested")

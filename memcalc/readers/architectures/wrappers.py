@@ -59,11 +59,13 @@ def text_of(config: Config, default: str, *, either: bool = False, tied: bool | 
         table["tie_word_embeddings"] = tied
     part = Config(table, config.file, {}, section.path)
     word = (part.word("model_type") if section is not config else "") or default
-    rules = _TEXTS.get(word) or architectures.rules(word, "")
+    rules = architectures.rules(word, "")
     classes = part.words("architectures")
     if rules is None and classes and classes[0]:
         rules = architectures.rules("", classes[0])
-    if rules is None:
+    # A whole inside a whole has no end.
+    whole = rules is not None and rules.__module__ == __name__ and not rules.__name__.endswith("_text")
+    if rules is None or whole:
         raise part.error("model_type", "is not a text model that is known")
     return rules(part)
 
@@ -331,12 +333,6 @@ def qwen2_vl_text(config: Config) -> Model:
 def qwen3_vl_moe_text(config: Config) -> Model:
     """The text part of Qwen3-VL-MoE: Qwen3-MoE with other sizes unless stated."""
     return experts.qwen3_moe(_filled(config, QWEN3_VL_MOE))
-
-
-#: Text parts whose defaults are their own.
-_TEXTS: dict[str, Callable[[Config], Model]] = {
-    "qwen2_vl_text": qwen2_vl_text, "qwen2_5_vl_text": qwen2_vl_text, "qwen3_vl_moe_text": qwen3_vl_moe_text,
-}  # fmt: skip
 
 
 def _with_tower(
