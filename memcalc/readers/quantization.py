@@ -34,8 +34,8 @@ from memcalc.readers.regular import shown
 #: Bounds of what configs list, by far: names (each expert of a large mixture), patterns, and letters of either.
 _MOST_NAMES, _MOST_PATTERNS, _LONGEST = 200_000, 10_000, 300
 _MOST_GROUPS = 200
-#: Steps that all patterns of a config may take together: about a second.
-_MOST_STEPS = 3_000_000
+#: Steps that all patterns of a config may take together: about half a second.
+_MOST_STEPS = 2_000_000
 _HINT = "give -w and the bf16 config, or a folder with the weights"
 
 
@@ -435,13 +435,15 @@ class _RefusedError(ValueError):
 
 
 class Piece(NamedTuple):
-    """A step of a pattern: a text, one letter, one of several sequences of steps, or the end of the name.
+    """A step of a pattern: a text, one letter, one of several sequences of steps, or a place in the name.
+
+    Places are its end, the edge of a word, and what is followed by one of `choices` (`others`: by none of them).
 
     `text` holds the letters too; `others` stands for all letters but these. A step is taken at least `least`
     times, once at most unless `many`.
     """
 
-    kind: str  # text | letter | group | end
+    kind: str  # text | letter | group | end | edge | ahead
     text: str = ""
     others: bool = False
     choices: tuple[tuple[Piece, ...], ...] = ()
@@ -451,6 +453,7 @@ class Piece(NamedTuple):
 
 _DIGITS = "0123456789"
 _WORD = _DIGITS + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+_LETTERS = frozenset(_WORD)
 _ANY = Piece("letter", others=True)
 _ANYTHING = _ANY._replace(least=0, many=True)
 #: Groups in groups that are followed; configs in use have two.
@@ -527,21 +530,27 @@ class _Parser:
         return Piece("text", letter)
 
     def _group(self, depth: int) -> Piece:
-        if self.text.startswith("?:", self.at):
+        opening = self.text[self.at : self.at + 2]
+        known = ("?:",) if self.loose else ("?:", "?=", "?!")
+        if opening in known:
             self.at += 2
-        elif self.text.startswith("?", self.at):
-            raise _RefusedError("looks ahead or behind")
+        elif opening.startswith("?"):
+            raise _RefusedError("has a mark behind a bracket that is not known here")
         choices = self._choices(depth + 1)
         if self.at >= len(self.text):
             raise _RefusedError("has an open bracket")
         self.at += 1
+        if opening in ("?=", "?!"):
+            return Piece("ahead", others=opening == "?!", choices=choices)
         return Piece("group", choices=choices)
 
     def _escaped(self) -> Piece:
         letter = self.text[self.at : self.at + 1]
         self.at += 1
-        if letter in ("d", "w"):
-            return Piece("letter", _DIGITS if letter == "d" else _WORD)
+        if letter in ("d", "w", "D", "W"):
+            return Piece("letter", _DIGITS if letter in "dD" else _WORD, letter in "DW")
+        if letter == "b":
+            return Piece("edge")
         if not letter or letter.isalnum():
             raise _RefusedError("has a backslash that is not known here")
         return Piece("text", letter)
@@ -656,6 +665,11 @@ def _step(piece: Piece, name: str, at: set[int], meter: Meter) -> set[int]:
         return {p + 1 for p in at if p < len(name) and (name[p] in piece.text) != piece.others}
     if piece.kind == "end":
         return at & {len(name)}
+    if piece.kind == "edge":
+        return {p for p in at if (name[p - 1 : p] in _LETTERS) != (name[p : p + 1] in _LETTERS)}
+    if piece.kind == "ahead":
+        found = {p for p in at if any(reach(choice, name, {p}, meter) for choice in piece.choices)}
+        return at - found if piece.others else found
     return {p for choice in piece.choices for p in reach(choice, name, at, meter)}
 
 
@@ -674,6 +688,8 @@ def _many(piece: Piece, name: str, at: set[int], meter: Meter) -> set[int]:
 
 #: Words that stand before the layers of the text; other words stand before those of towers.
 _TEXT = {"model", "language_model", "text_model", "transformer", "backbone", "decoder", "llm", ""}
+#: Words that in lists of parts mean all layers.
+_ALL = ("layers", "model", "language_model")
 #: A name up to the number of its layer, and the rest; the same behind a star or as a regular expression.
 _LAYERED = re.compile(
     r"\^?(?:\.?\*\\?\.?)?((?:[A-Za-z_]+\\?\.)*)(?:layers|blocks|block|h|(mtp))\\?\.(\d{1,6})(\\?\.|(?=\*)|$)(.*)",
@@ -683,19 +699,24 @@ _EXPERT = re.compile(r"(.*\bexperts\.)(\d{1,6})((?:\.[^*?\[]*)?)", re.DOTALL)
 #: How files spell the layers of the text, those of most files first.
 _SPELLED = ("model.layers.", "model.language_model.layers.", "language_model.model.layers.", "layers.",
             "backbone.layers.", "transformer.h.", "model.decoder.layers.")  # fmt: skip
-#: Steps that reading one letter of a pattern counts for, and asking one list about one matrix.
-_READING, _ASKING = 5, 5
+#: Steps that reading one letter of a pattern counts for, asking one list about one matrix, its key of a layer, and
+#: either where the list has nothing on the layer.
+_READING, _ASKING, _KEY, _PASSING = 5, 20, 4, 2
 #: Marks of a pattern in a list, by what reads the list.
 _MARKS = {"exact": "", "glob": "*?[", "parts": "*\\^$()[]|+?{}"}
 
 
 class _Pattern(NamedTuple):
-    """Steps, the kind of list, the spellings of names that it is tried with, and the texts that it cannot miss."""
+    """Steps, the kind of list, the spellings of names that it is tried with, and the texts that it cannot miss.
+
+    One that is `negative` says what must not follow: it is held to the usual name, in all spellings.
+    """
 
     steps: tuple[Piece, ...]
     kind: str
     prefixes: tuple[str, ...]
     texts: tuple[str, ...]
+    negative: bool = False
 
     def matches(self, name: str, meter: Meter) -> bool:
         """Whether a name is meant; lists of Transformers may begin behind a dot and end before one."""
@@ -743,7 +764,12 @@ class Names:
     def key(self, index: int) -> Hashable:
         """What a layer's decisions depend on: layers with the same key are decided alike."""
         if None in self.patterns and self._sensitive:
+            self._spend(_PASSING)
             return index
+        if index not in self.plain and index not in self.patterns:
+            self._spend(_PASSING)
+            return None
+        self._spend(_KEY)
         if index not in self._keys:
             plain = self.plain.get(index, {})
             known = frozenset((name, ids and frozenset(ids)) for name, ids in plain.items())
@@ -754,10 +780,19 @@ class Names:
 
     def copies(self, index: int | None, matrix: Matrix) -> int:
         """How many copies of a matrix of that layer are meant: all, some (experts that are named) or none."""
+        if not any(key in table for table in (self.plain, self.patterns) for key in (index, None)):
+            self._spend(_PASSING)
+            return 0
+        self._spend(_ASKING)
         try:
-            self.meter.spend(_ASKING)
             found = self._named(index, matrix)
             return matrix.copies if found < matrix.copies and self._fits(index, matrix) else found
+        except _RefusedError:
+            raise self.fail("has more patterns than can be tried") from None
+
+    def _spend(self, steps: int) -> None:
+        try:
+            self.meter.spend(steps)
         except _RefusedError:
             raise self.fail("has more patterns than can be tried") from None
 
@@ -780,12 +815,18 @@ class Names:
     def _fits(self, index: int | None, matrix: Matrix) -> bool:
         """Whether a pattern means a matrix: one for its layer, or one for all."""
         for pattern in self.patterns.get(index, ()) if index is not None else ():
-            if any(pattern.matches(name, self.meter) for name in matrix.names):
+            names = matrix.names[:1] if pattern.negative else matrix.names
+            if any(pattern.matches(name, self.meter) for name in names):
                 return True
         for pattern in self.patterns.get(None, ()):
-            for prefix in self._prefixes(pattern, index):
-                if any(pattern.matches(prefix + name, self.meter) for name in matrix.names):
-                    return True
+            names = matrix.names[:1] if pattern.negative else matrix.names
+            tried = (
+                pattern.matches(prefix + name, self.meter)
+                for prefix in self._prefixes(pattern, index)
+                for name in names
+            )
+            if all(tried) if pattern.negative else any(tried):
+                return True
         return False
 
     def _prefixes(self, pattern: _Pattern, index: int | None) -> list[str]:
@@ -804,6 +845,8 @@ class Names:
         if found is None or (kind == "re" and (found[4] == "" or found[5][:1] in ("*", "+", "?", "{"))):
             while plain and text.partition(".")[0] in _TEXT and "." in text:
                 text = text.partition(".")[2]
+            if plain and kind == "parts" and text in _ALL:
+                text = ""
             self._keep(None, text, kind, plain=plain)
             return
         before, mtp, digits, rest = found[1].replace("\\", ""), found[2], found[3], found[5]
@@ -814,6 +857,8 @@ class Names:
         self.tells_layers = True
         numbers = [int(digits)]
         if found[4] == "" and rest:
+            if plain:
+                return  # a star is but a letter here
             # Layer 1 and a star mean 10 to 19 too.
             numbers = [n for n in range(self.layers) if str(n).startswith(digits)]
         for number in numbers:
@@ -843,7 +888,8 @@ class Names:
             self._sensitive = self._sensitive or _tells_numbers(text)
             self.tells_layers = self.tells_layers or self._sensitive
         texts = tuple(piece.text for piece in steps if piece.kind == "text" and _once(piece))
-        self.patterns.setdefault(index, []).append(_Pattern(steps, kind, prefixes, texts))
+        negative = kind == "re" and "(?!" in text
+        self.patterns.setdefault(index, []).append(_Pattern(steps, kind, prefixes, texts, negative))
 
 
 def _spellings(steps: tuple[Piece, ...], kind: str) -> tuple[str, ...]:

@@ -286,7 +286,7 @@ def test_published_totals():
         ({"quant_method": "modelopt", "quant_algo": "SPLENDID"}, "SPLENDID"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, "weight_block_size"),
         ({"quant_method": "fp8", "expert_dtype": "fp5"}, "fp5"),
-        ({"quant_method": "fp8", "modules_to_not_convert": ["(?!a)b"]}, "looks ahead"),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["(?!a)b"]}, "mark behind a bracket"),
         ({"quant_method": "fp8", "modules_to_not_convert": ["re:("]}, "open bracket"),
         ({"quant_method": "fp8", "modules_to_not_convert": ["re:a)"]}, "bracket too many"),
         ({"quant_method": "fp8", "modules_to_not_convert": ["re:[a"]}, "open bracket"),
@@ -301,7 +301,7 @@ def test_published_totals():
         ({"quant_method": "awq", "bits": "4"}, "bits"),
         ({"quant_method": "awq", "zero_point": "yes"}, "zero_point"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "checkpoint_format": "marlin"}, "marlin"),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:(?!a)": {}}}, "dynamic"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:(?<!a)": {}}}, "dynamic"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"a": 8}}, "dynamic"),
         ({"quant_method": "compressed-tensors", "config_groups": {"\x1b[2J": {}}}, "groups"),
         (
@@ -569,7 +569,7 @@ def test_weights_that_are_not_understood_are_refused(weights):
         ({"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparse"),
         ({"targets": ["MambaMixer"]}, "MambaMixer"),
         ({"targets": [1]}, "targets"),
-        ({"ignore": "re:(?!x)"}, "ignore"),
+        ({"ignore": "re:(?<!x)"}, "ignore"),
     ],
 )
 def test_groups_that_are_not_understood_are_refused(more, said):
@@ -701,6 +701,8 @@ def test_matrices_are_those_of_the_nouns(table):
         ".*self_attn.*", r".*mlp\.(gate|up|gate_up|down)_proj.*", r"model\.layers\.\d+\.mlp\..*_proj$",
         r"^model.layers.(0|1|12)\..*", ".*[a-f]+_proj", "(a|b)*c?", r"[^.]+\.layers\.[0-9]+.*", "x|.*gate$",
         r"model\.layers\.(?:[0-9]|1[0-2])\.(self_attn|mlp)\.\w+", "", ".*?_proj", "(model|layers|\\.)+1",
+        r".*\.gate\b", r"\b\w+\b\.layers", r"\D+\d\W.*", r"^(?!.*self_attn).*_proj", r"(?=.*mlp)model\.", r"(?!model)(?!a).+",
+        r".*\.(?!gate)\w+$", r"(?:(?!12)[\w.])*$",
     ],
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
@@ -743,6 +745,53 @@ def test_hostile_patterns_end_soon(entries):
     assert perf_counter() - start < 20
 
 
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        (r"^(?!.*mlp).*", {"attention"}),
+        (r"(?!.*self_attn).*", {"dense"}),
+        (r".*(?!mlp).*", {"attention", "dense"}),
+        (r"^(?!.*language_model).*", set()),
+        (r"^(?!model\.layers\.\d+\.mlp).*", {"attention"}),
+        (r".*\bup_proj\b", set()),
+        (r".*\bself_attn\b", {"attention"}),
+    ],
+)
+def test_what_must_not_follow_is_held_to_the_usual_name_in_all_spellings(pattern, kept):
+    ignore = ["lm_head", "re:" + pattern]
+    model = read(
+        DENSE, **compressed(INT8 | {"strategy": "channel"}, form="int-quantized") | {"ignore": ignore}
+    )
+    assert set(model.checkpoint_formats) == {"attention", "dense"} - kept
+
+
+def test_a_star_in_a_list_of_whole_names_is_a_letter():
+    method = compressed(INT8 | {"strategy": "channel"}, form="int-quantized")
+    names = ["lm_head", *(f"model.layers.{number % 10}*" + "q" * (number // 10) for number in range(2000))]
+    start = perf_counter()
+    model = read({**DENSE, "num_hidden_layers": 1000}, **{**method, "ignore": names})
+    assert set(model.checkpoint_formats) == {"attention", "dense"}
+    assert perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("entry", ["model", "model.layers", "layers", "model.language_model.layers"])
+def test_a_list_may_keep_all_layers(entry):
+    assert not read(DENSE, quant_method="fp8", modules_to_not_convert=[entry]).checkpoint_formats
+
+
+def test_layers_may_have_hundreds_of_exceptions():
+    """Seven of 60 layers each, one by one, as mixtures of bits list them."""
+    names = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+             "mlp.up_proj", "mlp.gate_proj", "mlp.down_proj")  # fmt: skip
+    dynamic = {f"model.layers.{layer}.{name}": {"bits": 8} for layer in range(60) for name in names}
+    dynamic |= {f"+:.*layers\\.{layer}\\..*": {"bits": 8} for layer in range(30)}
+    table = {**DENSE, "num_hidden_layers": 61}
+    model = read(table, quant_method="gptq", bits=4, group_size=128, dynamic=dynamic)
+    eight = sum(group_scales(8, 128, zeros=True, index=True)(r, c) for r, c in FEED_FORWARD)
+    four = sum(group_scales(4, 128, zeros=True, index=True)(r, c) for r, c in FEED_FORWARD)
+    assert model.checkpoint_bytes["dense"] == 60 * eight + four
+
+
 def test_many_lists_share_what_they_may_take():
     start = perf_counter()
     dynamic = {f"-:.*{'a*b' * 90}{number}": {} for number in range(5000)}
@@ -764,6 +813,8 @@ ANYTHING |= st.dictionaries(INNER, st.dictionaries(INNER, TABLE, max_size=2), ma
 KEYS = st.sampled_from([
     "bits", "group_size", "zero_point", "modules_to_not_convert", "weight_block_size", "config_groups", "ignore",
     "quant_algo", "exclude_modules", "quantized_layers", "kv_cache_scheme", "load_in_4bit", "load_in_8bit", "lm_head",
+    "dynamic", "modules_in_block_to_quantize", "format", "activation_scheme", "version", "checkpoint_format",
+    "llm_int8_skip_modules", "ignored_layers", "bnb_4bit_quant_type", "sparsity_config", "quantization",
 ])  # fmt: skip
 
 
