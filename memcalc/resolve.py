@@ -163,6 +163,10 @@ def find_model(word: str) -> Model:
 
     if is_size(word):
         return typical_model(word)
+    if os.path.isdir(word):
+        from memcalc.readers.model_files import read_model_files
+
+        return read_model_files(word)
     raise presets.unknown("models", word)
 
 

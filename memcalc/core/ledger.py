@@ -223,7 +223,10 @@ def _operators(model: Model, formats: dict[str, ClassFormat], stored: dict[str, 
     if model.tied_embeddings:
         # Rows that are only looked up lie in the same class.
         table = model.vocabulary * model.width
-        size += stored["embedding"] * table // elements["embedding"].matrix
+        rows = stored["embedding"] * table // elements["embedding"].matrix
+        # Some checkpoints hold the tied table a second time, as the head: it is read once.
+        if size < rows:
+            size += rows
     found.append(Operator("head", model.vocabulary * model.width, size, formats["head"].main))
     return tuple(found)
 

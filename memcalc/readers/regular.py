@@ -6,14 +6,17 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from reprlib import Repr
 from typing import BinaryIO
 
-from memcalc.errors import FileError
+from memcalc.errors import FileError, did_you_mean
 
 Path = str | os.PathLike[str]
 
 _SHOWN = 60
+#: So many entries of a folder are looked at for a name that is near.
+_MOST_NEIGHBOURS = 1_000
 _SHORT = Repr()
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
@@ -68,7 +71,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)
     except OSError as error:
-        raise _unreadable(error, name) from None
+        raise _unreadable(error, path) from None
     except ValueError:
         # A zero byte, or what no file name can be encoded from.
         raise FileError(f"{name}: is not the name of a file") from None
@@ -81,7 +84,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             yield file
     except OSError as error:
-        raise _unreadable(error, name) from None
+        raise _unreadable(error, path) from None
 
 
 def read_fully(file: BinaryIO, count: int) -> bytes:
@@ -112,6 +115,18 @@ def read_head(path: Path, most: int) -> tuple[bytes, int]:
         return read_fully(file, min(most, size)), size
 
 
+def _neighbour(path: str) -> str | None:
+    """A hint with the file of that ending in the same folder whose name is nearest."""
+    folder, word = os.path.split(path)
+    ending = os.path.splitext(word)[1]
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [e.name for e in islice(entries, _MOST_NEIGHBOURS) if e.name.endswith(ending)]
+    except (OSError, ValueError):
+        return None
+    return did_you_mean(word[:255], [name for name in names if name.isprintable()])
+
+
 def _refuse_irregular(mode: int, name: str) -> None:
     if stat.S_ISDIR(mode):
         raise FileError(f"{name}: is a folder", "name a file in it")
@@ -119,7 +134,8 @@ def _refuse_irregular(mode: int, name: str) -> None:
         raise FileError(f"{name}: is not a regular file", "write it to a file first")
 
 
-def _unreadable(error: OSError, name: str) -> FileError:
+def _unreadable(error: OSError, path: Path) -> FileError:
+    name = file_name(path)
     if isinstance(error, FileNotFoundError):
-        return FileError(f"{name}: there is no such file")
+        return FileError(f"{name}: there is no such file", _neighbour(os.fspath(path)))
     return FileError(f"{name}: cannot be read: {(error.strerror or type(error).__name__).lower()}")

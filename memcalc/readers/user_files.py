@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
-from itertools import islice
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -29,6 +27,7 @@ from memcalc.figures import expected_unit, read_figure
 from memcalc.model import MIXERS, Attention, GroupedAttention, Model
 from memcalc.precision import CLASSES, MATH, format_named, format_names
 from memcalc.readers import presets
+from memcalc.readers.regular import file_name, read_head
 from memcalc.workload import Prices
 
 Path = str | os.PathLike[str]
@@ -42,7 +41,7 @@ _Table = dict[str, Any]
 #: Bounds that no file in use comes near; they keep hostile ones short.
 LARGEST_FILE_BYTES = 2**20
 MOST_PROBLEMS = 50
-_MOST_ENTRIES, _MOST_KEYS, _MOST_NEIGHBOURS = 10_000, 1_000, 1_000
+_MOST_ENTRIES, _MOST_KEYS = 10_000, 1_000
 _MOST_LAYERS, _MOST_CHIPS = 10**6, 10**6
 #: tomllib takes time in the square of the parts of a dotted key.
 _MOST_DOTS = 32
@@ -217,7 +216,7 @@ def check_all() -> dict[str, int]:
             path = os.path.join(presets.ROOT, kind, name + ".toml")
             noun = _noun(_SINGULAR[kind], path, _load(path))
             if noun.name != name:
-                raise FileError(f"{_file_name(path)}: name = {noun.name!r}: is not that of the file")
+                raise FileError(f"{file_name(path)}: name = {noun.name!r}: is not that of the file")
         counts[kind] = len(names)
     return counts
 
@@ -234,7 +233,7 @@ def _kind(table: _Table) -> Kind:
 
 def _load(path: Path) -> _Table:
     """The table of a TOML file, in bounded time; FileError where there is none."""
-    name = _file_name(path)
+    name = file_name(path)
     content = _content(path, name)
     if content.startswith(b"\xef\xbb\xbf"):
         raise FileError(f"{name}: starts with a byte order mark", "save it as UTF-8 without one")
@@ -256,46 +255,10 @@ def _load(path: Path) -> _Table:
 
 
 def _content(path: Path, name: str) -> bytes:
-    try:
-        # Asked before it is opened: opening a device may do something, opening a pipe waits.
-        _refuse_irregular(os.stat(path), name)
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            _refuse_irregular(os.fstat(file.fileno()), name)
-            content = file.read(LARGEST_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise FileError(f"{name}: there is no such file", _neighbour(path)) from None
-    except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
-        raise FileError(f"{name}: cannot be read: {why}") from None
-    except ValueError:
-        raise FileError(f"{name}: is not the name of a file") from None
-    if len(content) > LARGEST_FILE_BYTES:
-        raise _too_large(name)
+    content, size = read_head(path, LARGEST_FILE_BYTES)
+    if size > LARGEST_FILE_BYTES:
+        raise FileError(f"{name}: is larger than 1 MiB", "a preset is a few kilobytes of TOML")
     return content
-
-
-def _refuse_irregular(status: os.stat_result, name: str) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise FileError(f"{name}: is a folder", "name the TOML file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise FileError(f"{name}: is not a regular file", "write it to a file first")
-    if status.st_size > LARGEST_FILE_BYTES:
-        raise _too_large(name)
-
-
-def _too_large(name: str) -> FileError:
-    return FileError(f"{name}: is larger than 1 MiB", "a preset is a few kilobytes of TOML")
-
-
-def _neighbour(path: Path) -> str | None:
-    """A hint with the TOML file in that folder whose name is nearest."""
-    folder, word = os.path.split(os.fspath(path))
-    try:
-        with os.scandir(folder or ".") as entries:
-            names = [e.name for e in islice(entries, _MOST_NEIGHBOURS) if e.name.endswith(".toml")]
-    except (OSError, ValueError):
-        return None
-    return did_you_mean(word[:255], names)
 
 
 def _refuse_long_keys(name: str, text: str) -> None:
@@ -357,7 +320,7 @@ _NOUNS: Mapping[Kind, type] = {"chip": Chip, "system": System, "model": Model, "
 
 def _noun(kind: Kind, path: Path, table: _Table) -> Any:
     """The noun of a table; FileError with all its problems."""
-    sheet = _Sheet(_file_name(path), table)
+    sheet = _Sheet(file_name(path), table)
     noun = None
     try:
         clean = _clean_table(_NOUNS[kind], table, (), sheet)
@@ -838,8 +801,3 @@ def _plain(number: float) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
-
-
-def _file_name(path: Path) -> str:
-    name = os.fspath(path)
-    return name if name.isprintable() else ascii(name)

@@ -39,6 +39,21 @@ def test_a_folder_and_its_config_are_the_same(config, line):
     assert line("fit", str(config.parent), "--chip", "h100-sxm", "--json") == one
 
 
+def test_a_folder_is_found_by_its_name_alone(config, line, monkeypatch):
+    expected = line("fit", str(config), "--chip", "h100-sxm", "--json")
+    monkeypatch.chdir(config.parent.parent)
+    assert line("fit", config.parent.name, "--chip", "h100-sxm", "--json") == expected
+    monkeypatch.chdir(config.parent)
+    assert line("fit", ".", "--chip", "h100-sxm", "--json") == expected
+
+
+def test_a_name_that_is_nearly_that_of_a_file(config, line, monkeypatch):
+    monkeypatch.chdir(config.parent)
+    status, _, err = line("fit", "confg.json", "--chip", "h100-sxm")
+    assert status == 3
+    assert "did you mean 'config.json'?" in err
+
+
 def test_import_prints_a_preset_that_can_be_piped(config, line):
     status, out, err = line("presets", "import", str(config))
     assert (status, err) == (0, "")

@@ -194,6 +194,14 @@ class TestWeights:
         assert weight_bytes(model) == 2 * TINY_PARAMETERS
         assert "123,456" in model.notes[0]
 
+    def test_a_tied_table_that_is_stored_twice_is_read_once(self, tmp_path):
+        config_file(tmp_path, {**TINY, "tie_word_embeddings": True, "torch_dtype": "float16"})
+        save_file(tiny_tensors(), tmp_path / "model.safetensors")
+        model = read_model_files(str(tmp_path))
+        head = ledger(model, Precision("fp16", "bf16")).operators[-1]
+        assert (head.tensor, head.stored_bytes) == ("head", 2 * (100 * 64 + 64))
+        assert weight_bytes(model) == 2 * TINY_PARAMETERS
+
     def test_weights_alone_do_not_tell_the_heads(self, tmp_path):
         save_file(tiny_tensors(), tmp_path / "model.safetensors")
         with pytest.raises(FileError, match=r"no config\.json beside it"):
