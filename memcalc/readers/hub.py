@@ -23,11 +23,10 @@ from urllib.parse import quote, urljoin, urlsplit
 from memcalc.errors import FileError
 from memcalc.readers.regular import shown
 from memcalc.readers.safetensors import (
-    ELEMENT_BITS,
     LARGEST_HEADER_BYTES,
     LARGEST_INDEX_BYTES,
-    MOST_TENSORS,
     find_weights,
+    parse_header,
     read_safetensors,
     read_safetensors_index,
 )
@@ -52,7 +51,7 @@ _TOGETHER = 8
 _MOST_REDIRECTS = 5
 #: Most headers are shorter, so one request is enough.
 _FIRST_BYTES = 100_000
-#: Values in one header; a tensor has about nine.
+#: Values in one answer.
 _MOST_VALUES = 10**6
 
 _FILE_ENDINGS = (".toml", ".json", ".safetensors", ".gguf")
@@ -281,9 +280,10 @@ class _Repository:
             content = self._ask(file, commit, 8 + length, whole=False).content
         if len(content) < 8 + length:
             raise FileError(f"{where} ends within its header")
-        tensors = _tensors(where, self._object(file, content[8 : 8 + length], "header"))
+        stated, _ = parse_header(where, content[8 : 8 + length])
         if names is None:
-            return tuple(tensors.values())
+            return stated
+        tensors = {tensor.name: tensor for tensor in stated}
         missing = next((name for name in names if name not in tensors), None)
         if missing is not None:
             raise FileError(f"{where} lacks the tensor {shown(missing)}, which its index names")
@@ -322,9 +322,9 @@ class _Repository:
             reason = (error.strerror or type(error).__name__).lower()
             raise FileError(f"{what}: {reason}", "set HF_HOME to a folder that can be written to") from None
 
-    def _object(self, file: str, content: bytes, part: str = "") -> dict[str, Any]:
+    def _object(self, file: str, content: bytes) -> dict[str, Any]:
         """The JSON object that an answer holds."""
-        where = f"{self.name}: {f'the {part} of ' if part else ''}{file}"
+        where = f"{self.name}: {file}"
         values = sum(map(content.count, (b"[", b"{", b",")))
         # Counted before anything is built from them: two bytes can become a hundred.
         if values > _MOST_VALUES:
@@ -527,32 +527,6 @@ def _stored(folder: str) -> tuple[tuple[StoredTensor, ...] | None, int | None]:
         return None, None
     tensors = read_safetensors(path)
     return tensors, sum(tensor.bytes for tensor in tensors)
-
-
-def _tensors(where: str, header: Mapping[str, Any]) -> dict[str, StoredTensor]:
-    """The tensors of a header by name, each with the bytes that its shape and type take.
-
-    >>> header = {"__metadata__": {}, "w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}
-    >>> _tensors("org/name", header)["w"].bytes
-    12
-    """
-    tensors = {}
-    for name, info in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            kind, shape, (begin, end) = info["dtype"], tuple(info["shape"]), info["data_offsets"]
-            tensor = StoredTensor(name, shape, kind, end - begin)
-            whole = all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end))
-            sound = whole and ELEMENT_BITS[kind] * tensor.elements == 8 * tensor.bytes
-        except (KeyError, TypeError, ValueError):
-            sound = False
-        if not sound:
-            raise FileError(f"{where} has the tensor {shown(name)}, whose bytes, shape or type are wrong")
-        tensors[name] = tensor
-    if len(tensors) > MOST_TENSORS:
-        raise FileError(f"{where} has {len(tensors)} tensors, and may have {MOST_TENSORS} at most")
-    return tensors
 
 
 def _reason(error: BaseException) -> str:

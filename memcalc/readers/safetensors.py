@@ -173,6 +173,26 @@ def _read(path: Path, sizes: _Sizes) -> tuple[StoredTensor, ...]:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         header = _header(name, file, size)
+    tensors, end = parse_header(name, header, sizes)
+    data = size - _LENGTH - len(header)
+    if end > data:
+        raise FileError(f"{name}: is cut short: {end - data} bytes are missing", "download it again")
+    if end < data:
+        raise FileError(f"{name}: is {data - end} bytes longer than its header says", "download it again")
+    return tensors
+
+
+def parse_header(
+    name: str, header: bytes, sizes: _Sizes | None = None
+) -> tuple[tuple[StoredTensor, ...], int]:
+    """The tensors that a header states, in its order, and where their data end [B]; `name` is for messages.
+
+    FileError with what is wrong in it. `sizes` may be shared by the headers of a set.
+
+    >>> parse_header("w.safetensors", b'{"w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}')[1]
+    12
+    """
+    sizes = {} if sizes is None else sizes
     table, text = _parse(name, header, "its header should be a JSON object", _no_fraction)
     strings = 5 * len(table)
     if "__metadata__" in table:
@@ -181,13 +201,7 @@ def _read(path: Path, sizes: _Sizes) -> tuple[StoredTensor, ...]:
         raise FileError(f"{name}: holds {len(table)} tensors, and may hold {MOST_TENSORS} at most")
     # A tensor has five texts: its name, three keys and its dtype.
     _refuse_duplicates(name, text, strings, table)
-    tensors, end = _in_order(table, sizes) or _in_any_order(name, table, sizes)
-    data = size - _LENGTH - len(header)
-    if end > data:
-        raise FileError(f"{name}: is cut short: {end - data} bytes are missing", "download it again")
-    if end < data:
-        raise FileError(f"{name}: is {data - end} bytes longer than its header says", "download it again")
-    return tensors
+    return _in_order(table, sizes) or _in_any_order(name, table, sizes)
 
 
 def _header(name: str, file: BinaryIO, size: int) -> bytes:
