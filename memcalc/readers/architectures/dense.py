@@ -11,6 +11,7 @@ from typing import Any
 
 from memcalc.model import FeedForward, GroupedAttention, Layers, Model
 from memcalc.readers.architectures.config import Config, model_of
+from memcalc.readers.architectures.parts import grouped, width_of, window, windows
 
 #: The sizes that every class fills in where a file omits them, in the order of `sizes`.
 SIZES = (
@@ -32,43 +33,6 @@ def sizes(*values: int, **more: Any) -> dict[str, Any]:
     return {**dict(zip(SIZES, values, strict=True)), **more}
 
 
-def stated(config: Config, name: str, least: int = 1) -> int | None:
-    """A whole number, None where the file says null: unlike an omission that hides the default of the class."""
-    if name in config.table and config.table[name] is None:
-        return None
-    return config.maybe(name, least=least)
-
-
-def width_of(config: Config) -> int:
-    """The model width D."""
-    return config.count("hidden_size", "n_embd", "d_model", "dim")
-
-
-def heads_of(config: Config) -> int:
-    """The number of query heads."""
-    return config.count("num_attention_heads", "n_head", "num_heads", "n_heads", "attention_heads")
-
-
-def even_head_dim(config: Config) -> int:
-    """Head width where heads share the model width: D over the number of heads."""
-    heads = heads_of(config)
-    if width_of(config) % heads:
-        raise config.error("num_attention_heads", f"does not divide the width {width_of(config)}")
-    return width_of(config) // heads
-
-
-def grouped(
-    config: Config, *, head_dim: int | None = None, kv_heads: int | None = None, **more: Any
-) -> GroupedAttention:
-    """Grouped attention as most files spell it: absent or null key-value heads are as many as query heads."""
-    heads = heads_of(config)
-    kv_heads = kv_heads or stated(config, "num_key_value_heads") or heads
-    if heads % kv_heads:
-        raise config.error("num_key_value_heads", f"does not divide the {heads} heads")
-    head_dim = head_dim or stated(config, "head_dim") or even_head_dim(config)
-    return GroupedAttention(heads=heads, kv_heads=kv_heads, head_dim=head_dim, **more)
-
-
 def biased(config: Config, **more: Any) -> GroupedAttention:
     """Grouped attention whose projections all have a bias where `attention_bias` says so."""
     bias = config.flag("attention_bias")
@@ -79,28 +43,6 @@ def plain(config: Config, bias: str | None = None, *, gated: bool = True) -> Fee
     """A dense part of `intermediate_size`, with biases where the flag `bias` says so."""
     with_bias = bias is not None and config.flag(bias)
     return FeedForward(config.count("intermediate_size"), gated=gated, bias=with_bias)
-
-
-def windows(
-    config: Config, slides: Callable[[int], bool], window: int | None = None, *, on: bool = True
-) -> list[int | None]:
-    """The window of each layer, None for full attention: by `layer_types`, else by what `slides` says of a layer.
-
-    `window` stands for `sliding_window`, of which null and 0 mean none.
-    """
-    count = config.layers()
-    words = config.words("layer_types", count)
-    if words is None:
-        sliding = [slides(layer) for layer in range(count)]
-    else:
-        wrong = set(words) - {"sliding_attention", "full_attention", "attention"}
-        if wrong:
-            raise config.error("layer_types", f"has {min(wrong)!r}, which is not known here")
-        if len(words) != count:
-            raise config.error("layer_types", f"has {len(words)} entries for {count} layers")
-        sliding = [word == "sliding_attention" for word in words]
-    width = (window or stated(config, "sliding_window", least=0) or None) if on else None
-    return [width if slide else None for slide in sliding]
 
 
 def all_but_last(period: int) -> Callable[[int], bool]:
@@ -193,7 +135,7 @@ def granite_swa(config: Config) -> Model:
     """GraniteSWAForCausalLM: Granite with attention sinks; all but the first of four layers slide."""
     more = {"num_key_value_heads": 4, "tie_word_embeddings": True, "sliding_window": 128}
     config = config.with_defaults(sizes(100352, 2560, 8192, 24, 20, 8192, **more))
-    each = windows(config, all_but_first(4))
+    each = windows(config, all_but_first(4), window(config))
     return model_of(config, windowed(biased(config, sinks=True), plain(config, "mlp_bias"), each))
 
 
@@ -244,7 +186,7 @@ def phi3(config: Config) -> Model:
 
 
 def _sliding(config: Config) -> Model:
-    each = windows(config, lambda _: True)
+    each = windows(config, lambda _: True, window(config))
     return model_of(config, windowed(grouped(config), plain(config), each))
 
 
@@ -252,7 +194,7 @@ def cwm(config: Config) -> Model:
     """CwmForCausalLM: all but the first of four layers slide."""
     more = {"num_key_value_heads": 8, "head_dim": 128, "sliding_window": 8192}
     config = config.with_defaults(sizes(128256, 6144, 21504, 64, 48, 131072, **more))
-    each = windows(config, all_but_first(4))
+    each = windows(config, all_but_first(4), window(config))
     return model_of(config, windowed(grouped(config), plain(config, "mlp_bias"), each))
 
 
@@ -264,7 +206,7 @@ QWEN = sizes(
 def _qwen_windows(config: Config) -> list[int | None]:
     """Layers from `max_window_layers` on slide, and only where `use_sliding_window` is set."""
     first = config.count("max_window_layers", least=0)
-    return windows(config, lambda layer: layer >= first, on=config.flag("use_sliding_window"))
+    return windows(config, lambda layer: layer >= first, window(config), on=config.flag("use_sliding_window"))
 
 
 def qwen2(config: Config) -> Model:
@@ -297,14 +239,14 @@ def gemma(config: Config) -> Model:
 def gemma2(config: Config) -> Model:
     """Gemma2ForCausalLM: four norms a layer; every other layer slides, from the first on."""
     config = config.with_defaults(GEMMA)
-    each = windows(config, all_but_last(2))
+    each = windows(config, all_but_last(2), window(config))
     return model_of(config, windowed(biased(config), plain(config), each, norms=4))
 
 
 def vaultgemma(config: Config) -> Model:
     """VaultGemmaForCausalLM: Gemma 2 with the two norms before the parts alone."""
     config = config.with_defaults(GEMMA)
-    each = windows(config, all_but_last(2))
+    each = windows(config, all_but_last(2), window(config))
     return model_of(config, windowed(biased(config), plain(config), each))
 
 
@@ -312,11 +254,11 @@ def gemma3(config: Config) -> Model:
     """Gemma3ForCausalLM, the text part of Gemma 3: query and key norms; five layers of six slide."""
     defaults = {"vocab_size": 262208, "max_position_embeddings": 131072, "sliding_window_pattern": 6}
     config = config.with_defaults(GEMMA | defaults)
-    window = stated(config, "sliding_window", least=0)
-    if window and config.flag("use_bidirectional_attention"):
+    size = window(config)
+    if size and config.flag("use_bidirectional_attention"):
         # Half of the window lies ahead of the token.
-        window = window // 2 + 1
-    each = windows(config, all_but_last(config.count("sliding_window_pattern")), window)
+        size = size // 2 + 1
+    each = windows(config, all_but_last(config.count("sliding_window_pattern")), size)
     return model_of(config, windowed(biased(config, query_key_norm=True), plain(config), each, norms=4))
 
 
@@ -334,7 +276,7 @@ def cohere(config: Config) -> Model:
 def cohere2(config: Config) -> Model:
     """Cohere2ForCausalLM (Command R7B, Command A): one norm; the last of four layers does not slide."""
     config = config.with_defaults({**COHERE, "sliding_window": 4096, "sliding_window_pattern": 4})
-    each = windows(config, all_but_last(config.count("sliding_window_pattern")))
+    each = windows(config, all_but_last(config.count("sliding_window_pattern")), window(config))
     return model_of(config, windowed(biased(config), plain(config), each, norms=1))
 
 
@@ -359,14 +301,16 @@ def olmo3(config: Config) -> Model:
     """Olmo3ForCausalLM: OLMo 2 of which the last of four layers does not slide."""
     config = config.with_defaults({**OLMO, "sliding_window": 4096})
     attention = biased(config, query_key_norm=True, norm_all_heads=True)
-    return model_of(config, windowed(attention, plain(config), windows(config, all_but_last(4))))
+    return model_of(
+        config, windowed(attention, plain(config), windows(config, all_but_last(4), window(config)))
+    )
 
 
 def exaone4(config: Config) -> Model:
     """Exaone4ForCausalLM: query and key norms, norms after the parts; a pattern may be a word (LLLG)."""
     more = {"num_key_value_heads": 32, "sliding_window": 4096, "sliding_window_pattern": 4}
     config = config.with_defaults(sizes(102400, 4096, 16384, 32, 32, 2048, **more))
-    each = windows(config, _exaone_pattern(config))
+    each = windows(config, _exaone_pattern(config), window(config))
     return model_of(config, windowed(grouped(config, query_key_norm=True), plain(config), each))
 
 
@@ -393,7 +337,9 @@ def smollm3(config: Config) -> Model:
         without = (layer + 1) % period == 0 if rotary is None else not rotary[layer]
         return on and without
 
-    return model_of(config, windowed(biased(config), plain(config, "mlp_bias"), windows(config, slides)))
+    return model_of(
+        config, windowed(biased(config), plain(config, "mlp_bias"), windows(config, slides, window(config)))
+    )
 
 
 GLM = sizes(

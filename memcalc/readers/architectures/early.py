@@ -15,15 +15,12 @@ from memcalc.readers.architectures.dense import (
     LLAMA,
     alike_layers,
     biased,
-    even_head_dim,
-    grouped,
-    heads_of,
     llama_with,
     plain,
     qwen2,
     sizes,
-    width_of,
 )
+from memcalc.readers.architectures.parts import even_head_dim, grouped, heads_of, width_of
 
 
 def multi_head(config: Config, *, kv_heads: int | None = None, **more: Any) -> GroupedAttention:

@@ -7,6 +7,7 @@ from typing import Any
 
 from memcalc.model import Attention, FeedForward, GroupedAttention, Layers, Model
 from memcalc.readers.architectures.config import Config, model_of
+from memcalc.readers.architectures.parts import grouped, window, windows
 
 #: The spellings that nearly all share.
 TOP_K = ("num_experts_per_tok",)
@@ -152,11 +153,6 @@ ARCTIC = {
 }  # fmt: skip
 
 
-def null(config: Config, *names: str) -> bool:
-    """Whether the file states one of these as null, which is not the same as leaving it to the class."""
-    return any(name in config.table and config.table[name] is None for name in names)
-
-
 def mixture(
     config: Config, experts: Sequence[str], top_k: Sequence[str] = TOP_K, **parts: Any
 ) -> FeedForward:
@@ -207,40 +203,6 @@ def next_token_layers(config: Config, layer: Layers) -> dict[str, Any]:
     bias = layer.feed_forward.experts * (not layer.feed_forward.router_bias)
     alone = Model("mtp", width, 0, (layer,), final_norms=3, other_matrix=2 * width**2, other_vector=bias)
     return {"mtp_layers": count, "mtp_parameters": count * alone.parameters}
-
-
-def grouped(config: Config, **more: Any) -> GroupedAttention:
-    """Grouped attention by the usual names; heads share keys and values evenly."""
-    heads = config.count("num_attention_heads")
-    # Null stands for as many as there are heads, whatever the class has as its default.
-    shared = (
-        heads if null(config, "num_key_value_heads") else config.count("num_key_value_heads", default=heads)
-    )
-    if heads % shared:
-        raise config.error("num_key_value_heads", f"does not divide the {heads} heads")
-    even = config.count("hidden_size") // heads
-    head_dim = even if null(config, "head_dim") else config.count("head_dim", default=even)
-    if not head_dim:
-        raise config.error("num_attention_heads", "is more than hidden_size")
-    return GroupedAttention(**({"heads": heads, "kv_heads": shared, "head_dim": head_dim} | more))
-
-
-def window(config: Config, name: str = "sliding_window") -> int | None:
-    """The size of the window; null or 0 turns it off."""
-    return None if null(config, name) else (config.count(name, default=0, least=0) or None)
-
-
-def windows(config: Config, depth: int, slides: Callable[[int], bool], size: int | None) -> list[int | None]:
-    """The window of each layer: by `layer_types` where they are given, else by the rule of the class."""
-    words = config.words("layer_types", depth)
-    if words is None:
-        return [size if slides(index) else None for index in range(depth)]
-    known = {"full_attention": None, "sliding_attention": size, "chunked_attention": size}
-    if not set(words) <= set(known):
-        raise config.error("layer_types", "has a word that this architecture does not know")
-    if size is None and set(words) != {"full_attention"}:
-        raise config.error("layer_types", "has layers with a window, and the window is not given")
-    return [known[word] for word in words[:depth]]
 
 
 def _alike(config: Config, attention: Attention, experts: FeedForward, norms: int = 2) -> list[Layers]:
@@ -310,7 +272,7 @@ def granitemoe_swa(config: Config) -> Model:
     """GraniteMoeSWAForCausalLM: the same with sinks, and three windows after each full layer."""
     config = config.with_defaults(GRANITEMOE | {"sliding_window": 128})
     size = window(config)
-    return _granite(config, windows(config, config.layers(), lambda index: index % 4 > 0, size), sinks=True)
+    return _granite(config, windows(config, lambda index: index % 4 > 0, size), sinks=True)
 
 
 def _granite(config: Config, found: list[int | None], **more: bool) -> Model:
@@ -340,7 +302,7 @@ def qwen2_moe(config: Config) -> Model:
     bias = config.flag("qkv_bias")
     attentions = [
         grouped(config, qkv_bias=bias, window=found)
-        for found in windows(config, depth, lambda index: index % 2 == 0 and index < most, size)
+        for found in windows(config, lambda index: index % 2 == 0 and index < most, size)
     ]
     experts = mixture(
         config,
@@ -365,10 +327,10 @@ def qwen3_moe(config: Config) -> Model:
 def gpt_oss(config: Config) -> Model:
     """GptOssForCausalLM: every other layer with a window; sinks; biases of all parts."""
     config = config.with_defaults(GPT_OSS)
-    depth, bias = config.layers(), config.flag("attention_bias")
+    bias = config.flag("attention_bias")
     attentions = [
         grouped(config, sinks=True, qkv_bias=bias, output_bias=bias, window=found)
-        for found in windows(config, depth, lambda index: index % 2 == 0, window(config))
+        for found in windows(config, lambda index: index % 2 == 0, window(config))
     ]
     names = (*TOP_K, "experts_per_token")
     experts = mixture(
@@ -391,7 +353,7 @@ def llama4(config: Config) -> Model:
     chunk = window(config, "attention_chunk_size")
     attentions = [
         grouped(config, qkv_bias=bias, output_bias=bias, window=found)
-        for found in windows(config, depth, lambda index: rotary[index] > 0, chunk)
+        for found in windows(config, lambda index: rotary[index] > 0, chunk, ("chunked_attention",))
     ]
     step, listed = config.count("interleave_moe_layer_step"), config.counts("moe_layers")
     chosen = set(range(step - 1, depth, step) if listed is None else listed)
@@ -424,9 +386,8 @@ def dbrx(config: Config) -> Model:
 def glm4_moe(config: Config) -> Model:
     """Glm4MoeForCausalLM: biases of queries, keys and values alone; norms of heads on demand."""
     config = config.with_defaults(GLM4_MOE)
-    attention = grouped(
-        config, qkv_bias=config.flag("attention_bias"), query_key_norm=config.flag("use_qk_norm")
-    )
+    bias, norm = config.flag("attention_bias"), config.flag("use_qk_norm")
+    attention = grouped(config, even=False, qkv_bias=bias, query_key_norm=norm)
     return _shared_experts(config, attention, "n_routed_experts", "n_shared_experts")
 
 
@@ -498,7 +459,7 @@ def dots1(config: Config) -> Model:
     first = config.count("max_window_layers", least=0)
     attentions = [
         grouped(config, query_key_norm=True, qkv_bias=bias, output_bias=bias, window=found)
-        for found in windows(config, depth, lambda index: index >= first, window(config))
+        for found in windows(config, lambda index: index >= first, window(config))
     ]
     experts = mixture(
         config,
@@ -558,7 +519,7 @@ def afmoe(config: Config) -> Model:
         shared_width=_shared_width(config, "num_shared_experts"),
         router_bias=True,
     )
-    found = windows(config, depth, lambda index: (index + 1) % every > 0, window(config))
+    found = windows(config, lambda index: (index + 1) % every > 0, window(config))
     layers = []
     for index in range(depth):
         # The gate has no bias, and the noun would give it one with the queries: so their biases stand apart.
@@ -575,7 +536,7 @@ def exaone_moe(config: Config) -> Model:
     depth = config.layers()
     attentions = [
         grouped(config, query_key_norm=True, window=found)
-        for found in windows(config, depth, _pattern(config), window(config))
+        for found in windows(config, _pattern(config), window(config))
     ]
     experts = mixture(
         config,
@@ -637,7 +598,6 @@ def mimo_v2_flash(config: Config) -> Model:
     flags = config.counts("hybrid_layer_pattern", depth)
     found = windows(
         config,
-        depth,
         lambda index: flags[index] > 0 if flags else index > 0 and (index + 1) % 6 > 0,
         size,
     )

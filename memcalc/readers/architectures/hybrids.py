@@ -11,8 +11,9 @@ from typing import Any
 
 from memcalc.model import Attention, FeedForward, GroupedAttention, Layers, Model, RecurrentMixer
 from memcalc.readers.architectures.config import Config, model_of
-from memcalc.readers.architectures.experts import grouped, mixture, null, sparse_layers, window
+from memcalc.readers.architectures.experts import mixture, sparse_layers
 from memcalc.readers.architectures.latent import latent
+from memcalc.readers.architectures.parts import grouped, null, window
 from memcalc.readers.architectures.recurrent import delta_mixer, kimi_mixer
 
 FULL, LINEAR, SLIDING, CONV = "full_attention", "linear_attention", "sliding_attention", "conv"

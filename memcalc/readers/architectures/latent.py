@@ -10,10 +10,10 @@ from memcalc.readers.architectures.experts import (
     LOCAL,
     mixture,
     next_token_layers,
-    null,
     sparse_layers,
     stack,
 )
+from memcalc.readers.architectures.parts import null
 
 ROUTED = ("n_routed_experts", *LOCAL)
 

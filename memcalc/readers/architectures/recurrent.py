@@ -12,8 +12,9 @@ from typing import Any
 
 from memcalc.model import Attention, FeedForward, GroupedAttention, Layers, Model, NoMixer, RecurrentMixer
 from memcalc.readers.architectures.config import Config, model_of
-from memcalc.readers.architectures.experts import grouped, mixture, null, sparse_layers
+from memcalc.readers.architectures.experts import mixture, sparse_layers
 from memcalc.readers.architectures.latent import latent
+from memcalc.readers.architectures.parts import grouped, null
 
 #: What the classes fill in where a file omits it (Transformers 5).
 MAMBA: Mapping[str, Any] = {

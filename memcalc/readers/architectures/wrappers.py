@@ -10,7 +10,7 @@ from memcalc.model import FeedForward, Layers, Model
 from memcalc.readers import architectures
 from memcalc.readers.architectures import dense, experts, vision
 from memcalc.readers.architectures.config import Config, model_of
-from memcalc.readers.architectures.experts import grouped
+from memcalc.readers.architectures.parts import grouped
 
 MLLAMA = {
     "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 40,
