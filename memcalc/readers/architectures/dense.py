@@ -45,6 +45,11 @@ def plain(config: Config, bias: str | None = None, *, gated: bool = True) -> Fee
     return FeedForward(config.count("intermediate_size"), gated=gated, bias=with_bias)
 
 
+def sliding(config: Config, slides: Callable[[int], bool], size: int | None) -> list[int | None]:
+    """The window of each layer; these classes read a window that is null or 0 as none."""
+    return windows(config, slides, size, on=size is not None)
+
+
 def all_but_last(period: int) -> Callable[[int], bool]:
     """Every layer slides but the last of each `period`."""
     return lambda layer: (layer + 1) % period != 0
@@ -135,7 +140,7 @@ def granite_swa(config: Config) -> Model:
     """GraniteSWAForCausalLM: Granite with attention sinks; all but the first of four layers slide."""
     more = {"num_key_value_heads": 4, "tie_word_embeddings": True, "sliding_window": 128}
     config = config.with_defaults(sizes(100352, 2560, 8192, 24, 20, 8192, **more))
-    each = windows(config, all_but_first(4), window(config))
+    each = sliding(config, all_but_first(4), window(config))
     return model_of(config, windowed(biased(config, sinks=True), plain(config, "mlp_bias"), each))
 
 
@@ -186,7 +191,7 @@ def phi3(config: Config) -> Model:
 
 
 def _sliding(config: Config) -> Model:
-    each = windows(config, lambda _: True, window(config))
+    each = sliding(config, lambda _: True, window(config))
     return model_of(config, windowed(grouped(config), plain(config), each))
 
 
@@ -194,7 +199,7 @@ def cwm(config: Config) -> Model:
     """CwmForCausalLM: all but the first of four layers slide."""
     more = {"num_key_value_heads": 8, "head_dim": 128, "sliding_window": 8192}
     config = config.with_defaults(sizes(128256, 6144, 21504, 64, 48, 131072, **more))
-    each = windows(config, all_but_first(4), window(config))
+    each = sliding(config, all_but_first(4), window(config))
     return model_of(config, windowed(grouped(config), plain(config, "mlp_bias"), each))
 
 
@@ -206,7 +211,9 @@ QWEN = sizes(
 def _qwen_windows(config: Config) -> list[int | None]:
     """Layers from `max_window_layers` on slide, and only where `use_sliding_window` is set."""
     first = config.count("max_window_layers", least=0)
-    return windows(config, lambda layer: layer >= first, window(config), on=config.flag("use_sliding_window"))
+    return sliding(
+        config, lambda layer: layer >= first, window(config) if config.flag("use_sliding_window") else None
+    )
 
 
 def qwen2(config: Config) -> Model:
@@ -239,14 +246,14 @@ def gemma(config: Config) -> Model:
 def gemma2(config: Config) -> Model:
     """Gemma2ForCausalLM: four norms a layer; every other layer slides, from the first on."""
     config = config.with_defaults(GEMMA)
-    each = windows(config, all_but_last(2), window(config))
+    each = sliding(config, all_but_last(2), window(config))
     return model_of(config, windowed(biased(config), plain(config), each, norms=4))
 
 
 def vaultgemma(config: Config) -> Model:
     """VaultGemmaForCausalLM: Gemma 2 with the two norms before the parts alone."""
     config = config.with_defaults(GEMMA)
-    each = windows(config, all_but_last(2), window(config))
+    each = sliding(config, all_but_last(2), window(config))
     return model_of(config, windowed(biased(config), plain(config), each))
 
 
@@ -258,7 +265,7 @@ def gemma3(config: Config) -> Model:
     if size and config.flag("use_bidirectional_attention"):
         # Half of the window lies ahead of the token.
         size = size // 2 + 1
-    each = windows(config, all_but_last(config.count("sliding_window_pattern")), size)
+    each = sliding(config, all_but_last(config.count("sliding_window_pattern")), size)
     return model_of(config, windowed(biased(config, query_key_norm=True), plain(config), each, norms=4))
 
 
@@ -276,7 +283,7 @@ def cohere(config: Config) -> Model:
 def cohere2(config: Config) -> Model:
     """Cohere2ForCausalLM (Command R7B, Command A): one norm; the last of four layers does not slide."""
     config = config.with_defaults({**COHERE, "sliding_window": 4096, "sliding_window_pattern": 4})
-    each = windows(config, all_but_last(config.count("sliding_window_pattern")), window(config))
+    each = sliding(config, all_but_last(config.count("sliding_window_pattern")), window(config))
     return model_of(config, windowed(biased(config), plain(config), each, norms=1))
 
 
@@ -302,7 +309,7 @@ def olmo3(config: Config) -> Model:
     config = config.with_defaults({**OLMO, "sliding_window": 4096})
     attention = biased(config, query_key_norm=True, norm_all_heads=True)
     return model_of(
-        config, windowed(attention, plain(config), windows(config, all_but_last(4), window(config)))
+        config, windowed(attention, plain(config), sliding(config, all_but_last(4), window(config)))
     )
 
 
@@ -310,7 +317,7 @@ def exaone4(config: Config) -> Model:
     """Exaone4ForCausalLM: query and key norms, norms after the parts; a pattern may be a word (LLLG)."""
     more = {"num_key_value_heads": 32, "sliding_window": 4096, "sliding_window_pattern": 4}
     config = config.with_defaults(sizes(102400, 4096, 16384, 32, 32, 2048, **more))
-    each = windows(config, _exaone_pattern(config), window(config))
+    each = sliding(config, _exaone_pattern(config), window(config))
     return model_of(config, windowed(grouped(config, query_key_norm=True), plain(config), each))
 
 
@@ -338,7 +345,7 @@ def smollm3(config: Config) -> Model:
         return on and without
 
     return model_of(
-        config, windowed(biased(config), plain(config, "mlp_bias"), windows(config, slides, window(config)))
+        config, windowed(biased(config), plain(config, "mlp_bias"), sliding(config, slides, window(config)))
     )
 
 
