@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from memcalc.core.ledger import ledger
 from memcalc.errors import FileError
-from memcalc.readers import architectures
+from memcalc.readers import architectures, matrices, module_names
 from memcalc.readers import quantization as rules
 from memcalc.readers.architectures.config import Config
 from memcalc.readers.model_files import model_from
@@ -678,7 +678,7 @@ RECURRENT = [
 def test_projections_of_recurrent_layers_add_up(table):
     model = architectures.rules(table["model_type"], "")(Config(table, "config.json"))
     mixer = next(group.attention for group in model.layers if group.attention.kind == "recurrent")
-    parts = rules._of_recurrent(mixer, model.width)
+    parts = matrices._of_recurrent(mixer, model.width)
     assert len(parts) > 1
     assert sum(part.rows * part.columns for part in parts) == mixer.matrix
 
@@ -688,7 +688,7 @@ def test_matrices_are_those_of_the_nouns(table):
     model = architectures.rules(table["model_type"], "")(Config(table, "config.json"))
     found = {}
     for group in model.layers:
-        for matrix in rules._of_layer(group, model.width):
+        for matrix in matrices.matrices_of(group, model.width):
             size = matrix.rows * matrix.columns * matrix.copies * group.count
             found[matrix.tensor] = found.get(matrix.tensor, 0) + size
     elements = model.elements()
@@ -712,14 +712,14 @@ def test_patterns_mean_what_they_mean_to_re(pattern, data):
         ["model", "layers", "0", "12", "mlp", "self_attn", "up_proj", "gate", "gate_up_proj", "a"]
     )
     name = ".".join(data.draw(st.lists(word, max_size=6)))
-    steps = rules._Parser(pattern).steps()
-    found = rules.reach(steps, name, {0}, rules.Meter(100_000))
+    steps = module_names._Parser(pattern).steps()
+    found = module_names.reach(steps, name, {0}, module_names.Meter(100_000))
     assert bool(found) == (re.match(pattern, name) is not None)
 
 
 @given(st.text("ab*?.", max_size=8), st.text("ab.", max_size=10))
 def test_wildcards_mean_what_they_mean_to_fnmatch(pattern, name):
-    found = rules.reach(rules._glob(pattern), name, {0}, rules.Meter(100_000))
+    found = module_names.reach(module_names._glob(pattern), name, {0}, module_names.Meter(100_000))
     assert bool(found) == fnmatchcase(name, pattern)
 
 
