@@ -257,7 +257,7 @@ class CompressedAttention:
     tokens wait for the next entry. Queries come from a compressed vector of `query_rank`; the
     output goes through `output_groups` groups to `output_rank` each.
 
-    Reference: DeepSeek-V4, model card and reference implementation (April 2026).
+    Reference: DeepSeek-V4 (arXiv:2606.19348), section 2.3.
     """
 
     heads: int

@@ -42,7 +42,12 @@ OUTSIDE = {
     "shutil", "glob", "warnings", "threading", "multiprocessing", "urllib", "importlib", "locale", "platform", "signal",
 }  # fmt: skip
 #: Their one importer.
-ONLY_IN = {"rich": "memcalc.render.tables", "pydantic": "memcalc.readers.user_files"}
+ONLY_IN = {
+    "rich": "memcalc.render.tables",
+    "pydantic": "memcalc.readers.user_files",
+    "huggingface_hub": "memcalc.readers.hub",
+    "tomli_w": "memcalc.readers.preset_files",
+}
 #: Modules are fetched by name where they must wait until they are wanted.
 FETCHERS = {"memcalc", "memcalc.cli.app", "memcalc.readers.architectures"}
 

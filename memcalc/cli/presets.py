@@ -102,7 +102,7 @@ def import_(
 
     if not file:
         raise UsageError("-o is empty", "give a file name, or '-' for the screen")
-    text = model_toml(find_named(model, name))
+    text = model_toml(_named(model, name))
     if file == "-":
         print_text(text)
         return
@@ -110,7 +110,7 @@ def import_(
     print_text(f"{file}: written; use it as 'memcalc fit {file} --chip CHIP'\n")
 
 
-def find_named(word: str, name: str | None) -> Model:
+def _named(word: str, name: str | None) -> Model:
     """The model that a word means, under a name of the user's."""
     from dataclasses import replace
 

@@ -27,7 +27,7 @@ from memcalc.model import (
     Source,
 )
 from memcalc.precision import CLASSES, format_names
-from memcalc.readers.architectures.config import MOST_LAYERS, alike
+from memcalc.readers.architectures.config import BY_HAND, MOST_LAYERS, alike
 from memcalc.readers.gguf import GGUF, read_gguf
 from memcalc.readers.regular import file_name, shown
 from memcalc.readers.tensors import StoredTensor, model_name
@@ -78,7 +78,6 @@ _TABLES = ("position_embd.weight", "per_layer_token_embd.weight")
 _TYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 #: Old files have a tensor for each expert.
 _EXPERT = re.compile(r"ffn_(gate|up|down)\.(\d{1,4})\.weight")
-_BY_HAND = "describe the model by hand in a TOML file: 'memcalc presets show models llama-3.1-8b' shows one"
 #: What is no language model, by `general.type` or `general.architecture`.
 _OTHERS = {
     "adapter": ("is an adapter (LoRA), not a model", "give the GGUF file of the model that it adapts"),
@@ -109,7 +108,7 @@ class _Facts:
         if word not in KNOWN:
             near = did_you_mean(word, KNOWN)
             named = f"{file}: architecture {shown(word)} is not known"
-            raise FileError(named, f"{near} {_BY_HAND}" if near else _BY_HAND)
+            raise FileError(named, f"{near} {BY_HAND}" if near else BY_HAND)
         self.word = word
 
     def get(self, key: str) -> Any:
@@ -137,7 +136,7 @@ class _Facts:
     def differs(self, index: int) -> FileError:
         """The error of a block whose tensors are not those that the metadata describe."""
         return self.error(
-            f"the tensors of block {index} do not have the shapes that its metadata tell", _BY_HAND
+            f"the tensors of block {index} do not have the shapes that its metadata tell", BY_HAND
         )
 
 

@@ -16,7 +16,7 @@ from memcalc.errors import FileError, did_you_mean
 from memcalc.model import GroupedAttention, Layers, Model, Source
 from memcalc.precision import CLASSES, weight_formats
 from memcalc.readers import architectures
-from memcalc.readers.architectures.config import Config, alike
+from memcalc.readers.architectures.config import BY_HAND, Config, alike
 from memcalc.readers.regular import file_name, read_head, shown
 from memcalc.readers.tensors import StoredTensor, model_name, tensor_classes
 
@@ -34,10 +34,6 @@ FORMATS = {
     "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32",
     "BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8",
 }  # fmt: skip
-_BY_HAND = (
-    "describe it by hand in a TOML file: 'memcalc presets show models llama-3.1-8b' shows one; "
-    "give layers, attention and feed_forward of yours"
-)
 
 
 def read_model_files(path: str) -> Model:
@@ -204,13 +200,13 @@ def _not_known(file: str, kind: str, architecture: str, text: Mapping[str, Any] 
     words = [shown(word) for word in (architecture, kind) if word]
     named = " (model_type ".join(words) + ")" * (len(words) > 1)
     if not words:
-        return FileError(f"{file}: names no architecture: neither model_type nor architectures", _BY_HAND)
+        return FileError(f"{file}: names no architecture: neither model_type nor architectures", BY_HAND)
     inner = text.get("model_type") if text else None
     if isinstance(inner, str) and architectures.rules(inner, ""):
         hint = f"its text part, {shown(inner)}, is known: save text_config as a config.json of its own"
     else:
         near = did_you_mean(kind, architectures.BY_TYPE) if kind else None
-        hint = f"{near} {_BY_HAND}" if near else _BY_HAND
+        hint = f"{near} {BY_HAND}" if near else BY_HAND
     return FileError(f"{file}: architecture {named} is not known", hint)
 
 

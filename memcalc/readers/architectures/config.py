@@ -13,6 +13,11 @@ from memcalc.readers.regular import shown
 #: No published model comes near these; beyond them a file is broken or hostile.
 MOST = 2**40
 MOST_LAYERS = 1_000
+#: What would do where an architecture is not known.
+BY_HAND = (
+    "describe the model by hand in a TOML file: 'memcalc presets show models llama-3.1-8b' shows one; "
+    "give layers, attention and feed_forward of yours"
+)
 
 
 class Config:
