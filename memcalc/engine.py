@@ -23,6 +23,8 @@ FRACTIONS = (
     "kv_efficiency",
     "link_efficiency",
     "weight_only_efficiency",
+    "serving_efficiency",
+    "expert_efficiency",
 )
 #: Constants above zero, which multiply.
 POSITIVES = (
@@ -41,6 +43,10 @@ POSITIVES = (
 )
 
 
+#: Tasks that have bands of their own.
+BAND_TASKS = ("decode", "batch", "prefill", "serving")
+
+
 @noun
 class Constants:
     """What shapes the time of a step, resolved for one engine on one chip family.
@@ -51,6 +57,8 @@ class Constants:
     kv_efficiency            KV reads against `memory_efficiency`
     link_efficiency          share of link bandwidth that collectives reach
     weight_only_efficiency   compute share left when weights are expanded first
+    expert_efficiency        compute share of routed experts against `compute_efficiency`
+    serving_efficiency       share of the time that a loaded server spends in its steps
     layer_s                  launches and gaps per layer [s]
     sequence_s               host work per sequence and step [s]
     saturation_tokens        tokens at which matrix products reach half of their rate
@@ -71,6 +79,8 @@ class Constants:
     kv_efficiency: float = 1.0
     link_efficiency: float = 1.0
     weight_only_efficiency: float = 1.0
+    serving_efficiency: float = 1.0
+    expert_efficiency: float = 1.0
     layer_s: float = 0.0
     sequence_s: float = 0.0
     saturation_tokens: float = 0.0
@@ -97,8 +107,12 @@ class Engine:
     the window and `window_slack_tokens` are reserved, or `window_share` of the context if that is more and
     other layers keep all of it: 1 where an engine treats its layers as if they had no window. `points` says on
     how many measurements the constants rest for each chip family. An engine that `splits` layers over
-    chips runs one batch at a time through them. `band` is the factor around a speed that holds 80 % of
-    measurements.
+    chips runs one batch at a time through them. A scheduler runs at most `max_sequences` on a replica.
+
+    `bands` are the factors around a speed that hold 80 % of measurements, by chip family (`any`: over all)
+    and task: decode of one sequence, decode of a batch, prefill, serving. `band` holds where there is none.
+    An engine whose releases differ has a preset for the older ones: it is a `release_of` the other, `until`
+    the month in which it ended (YYYY-MM).
     """
 
     name: str
@@ -116,11 +130,14 @@ class Engine:
     window_share: float = 0.0
     prefill_chunk_tokens: int = 8192
     splits: Literal["tensors", "layers"] = "tensors"
+    max_sequences: int = 4096
     prefill_compute_efficiency: float | None = None
     band: float = 2.0
-    prefill_band: float = 2.0
+    bands: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     points: Mapping[str, int] = field(default_factory=dict)
     evidence: Literal["calibrated", "roofline", "vendor-claim", "estimate", "hypothetical"] = "estimate"
+    release_of: str | None = None
+    until: str | None = None
     notes: str = ""
     origin: Literal["preset", "file", "assumed"] = "preset"
     sources: Mapping[str, Source] = field(default_factory=dict)

@@ -42,12 +42,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The question that names what is nearest to `word`, or None where nothing is near.
 
     >>> did_you_mean("h10", ["h100-pcie", "h100-sxm", "b200"])
-    "did you mean 'h100-pcie' or 'h100-sxm'?"
+    "did you mean 'h100-sxm' or 'h100-pcie'?"
     """
     # Imported here: only an error needs it.
     from difflib import get_close_matches
 
     names = list(known)
     near = get_close_matches(word.lower(), names, n=3, cutoff=0.6)
-    near = near or [name for name in names if word and name.startswith(word.lower())][:3]
+    # The beginning of a name: the shortest such names are nearest.
+    begun = sorted((name for name in names if word and name.startswith(word.lower())), key=len)
+    near = near or begun[:3]
     return f"did you mean {' or '.join(repr(name) for name in near)}?" if near else None

@@ -27,8 +27,8 @@ CHIPS = (
 
 
 @declared.takes(
+    declared.model_argument("Preset name, size or TOML file; several as a,b,c."),
     *CHIPS, *declared.JOB, *declared.FORMATS, *declared.LAYOUT, *declared.MORE, *declared.MONEY, *declared.SHOW,
-    model="Preset name, size or TOML file; several as a,b,c.",
 )  # fmt: skip
 def compare(model: str, **options: Any) -> int:
     """Answer, print, and say by the status whether any of them fits."""

@@ -25,8 +25,8 @@ CHIPS = (
 
 
 @declared.takes(
+    declared.model_argument("Preset name, a size like 70b or 235b-a22b, or a TOML file."),
     *CHIPS, *declared.JOB, *declared.FORMATS, *declared.LAYOUT, *declared.MORE, *declared.MONEY, *declared.SHOW,
-    model="Preset name, a size like 70b or 235b-a22b, or a TOML file.",
 )  # fmt: skip
 def fit(model: str, **options: Any) -> int:
     """Answer, print, and say by the status whether it fits."""

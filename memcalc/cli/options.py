@@ -75,16 +75,38 @@ SHOW = (
     Declared("no_color", ("--no-color",), "", "No colour, even on a terminal."),
     Declared("exit_zero", ("--exit-zero",), "", "Status 0 also where it does not fit."),
 )
+#: The same where there is nothing to fit.
+SHOW_ALWAYS = SHOW[:-1]
 
 
-def takes(*options: Declared, model: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command its signature: the model (help text `model`) and these options."""
+class Given(NamedTuple):
+    """What stands after the command: its name, what it is called, its help, presets to complete."""
+
+    name: str
+    value: str
+    help: str
+    complete: tuple[str, ...] = ()
+    needed: bool = True
+
+
+def model_argument(help_: str) -> Given:
+    """The model of a command."""
+    return Given("model", "MODEL", help_, ("models",))
+
+
+def takes(argument: Given, *options: Declared) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command its signature: what stands after it, and these options."""
 
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
-        argument = typer.Argument(
-            help=model, metavar="MODEL", show_default=False, autocompletion=_completion(("models",))
+        word = typer.Argument(
+            help=argument.help,
+            metavar=argument.value,
+            show_default=False,
+            autocompletion=_completion(argument.complete) if argument.complete else None,
         )
-        parameters = [_parameter("model", Annotated[str, argument], inspect.Parameter.empty)]
+        after: Any = str if argument.needed else Optional[str]
+        missing = inspect.Parameter.empty if argument.needed else None
+        parameters = [_parameter(argument.name, Annotated[after, word], missing)]
         for option in options:
             info = typer.Option(
                 *option.flags,

@@ -70,7 +70,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
         if not unknown:
             decode = _decode(request, choice)
             prefill = _prefill(request, choice)
-            times = RequestTime(_latency(request, choice, prefill))
+            times = _request(request, choice, prefill)
         cost = _cost(request, choice, decode, prefill)
     reserved = held.paged_kv(work.context_tokens) if held else 0
     return Report(
@@ -224,25 +224,26 @@ def _bottleneck(terms: Mapping[str, float]) -> str:
     return max(terms, key=terms.__getitem__)
 
 
-def _band(name: str, value: float, factor: float) -> tuple[dict[str, float], dict[str, float]]:
-    """The low and high end of a band that divides and multiplies by a factor."""
-    return {name: value / factor}, {name: value * factor}
+def _bands(factor: float, figures: Mapping[str, float | None]) -> tuple[dict[str, float], dict[str, float]]:
+    """The low and high ends of bands that divide and multiply each known figure by a factor."""
+    known = {name: value for name, value in figures.items() if value is not None}
+    low = {name: value / factor for name, value in known.items()}
+    return low, {name: value * factor for name, value in known.items()}
 
 
 def _decode(request: Request, choice: Choice) -> Decode:
     work, step = request.workload, choice.step
     speed = work.tokens_per_step / step.seconds
-    low, high = _band("tokens_per_s_per_user", speed, remarks.band(request, "decode"))
+    figures = {
+        "step_s": step.seconds,
+        "tokens_per_s_per_user": speed,
+        "tokens_per_s": speed * work.batch,
+        "tokens_per_s_per_chip": speed * work.batch / request.system.count,
+    }
+    low, high = _bands(remarks.decode_band(request), {**figures})
     return Decode(
-        step_s=step.seconds,
-        tokens_per_s_per_user=speed,
-        tokens_per_s=speed * work.batch,
-        tokens_per_s_per_chip=speed * work.batch / request.system.count,
-        bottleneck=_bottleneck(step.terms),
-        terms_s=step.terms,
-        low=low,
-        high=high,
-    )
+        **figures, bottleneck=_bottleneck(step.terms), terms_s=dict(step.terms), low=low, high=high
+    )  # fmt: skip
 
 
 def _prefill(request: Request, choice: Choice) -> Prefill:
@@ -253,16 +254,22 @@ def _prefill(request: Request, choice: Choice) -> Prefill:
         # A bound holds over all layouts, not only for the one that decodes fastest.
         one = least_prefill(request, 1) or one
         whole = least_prefill(request, work.batch) or whole
-    low, high = _band("time_to_first_token_s", one.seconds, remarks.band(request, "prefill"))
+    figures = {
+        "time_to_first_token_s": one.seconds,
+        "tokens_per_s": work.prompt_tokens / one.seconds,
+        "batch_s": whole.seconds,
+    }
+    low, high = _bands(remarks.band_of(request, "prefill"), {**figures})
     return Prefill(
-        time_to_first_token_s=one.seconds,
-        tokens_per_s=work.prompt_tokens / one.seconds,
-        batch_s=whole.seconds,
-        bottleneck=_bottleneck(one.terms),
-        terms_s=one.terms,
-        low=low,
-        high=high,
-    )
+        **figures, bottleneck=_bottleneck(one.terms), terms_s=dict(one.terms), low=low, high=high
+    )  # fmt: skip
+
+
+def _request(request: Request, choice: Choice, prefill: Prefill) -> RequestTime:
+    """The time of a whole request; its band is the wider of its two parts."""
+    latency = _latency(request, choice, prefill)
+    factor = max(remarks.decode_band(request), remarks.band_of(request, "prefill"))
+    return RequestTime(latency, *_bands(factor, {"latency_s": latency}))
 
 
 def _latency(request: Request, choice: Choice, prefill: Prefill) -> float | None:
@@ -288,27 +295,20 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
     work, payment, chips = request.workload, request.payment, request.system.count
     hour = usd_per_chip_hour(payment, request.chip)
     out = usd_in = None
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
     if hour is not None:
         out = usd_per_million(hour, chips, decode.tokens_per_s, payment.utilization)
-        ends = _band("usd_per_million_output_tokens", out, remarks.band(request, "decode"))
-        low |= ends[0]
-        high |= ends[1]
         if prefill:
             rate = work.batch * work.prompt_tokens / prefill.batch_s
             usd_in = usd_per_million(hour, chips, rate, payment.utilization)
-            ends = _band("usd_per_million_input_tokens", usd_in, remarks.band(request, "prefill"))
-            low |= ends[0]
-            high |= ends[1]
     spent = energy(request.chip, chips, choice.job.work(work, choice.placement), decode.step_s)
     tokens = work.batch * work.tokens_per_step
     terms = {term: joules / tokens for term, joules in spent.terms_j.items()}
     joules = sum(terms.values()) if terms else None
-    if joules is not None:
-        ends = _band("joules_per_output_token", joules, remarks.band(request, "decode"))
-        low |= ends[0]
-        high |= ends[1]
+    low, high = _bands(
+        remarks.decode_band(request),
+        {"usd_per_million_output_tokens": out, "joules_per_output_token": joules},
+    )
+    low_in, high_in = _bands(remarks.band_of(request, "prefill"), {"usd_per_million_input_tokens": usd_in})
     kind, date = remarks.price_evidence(request)
     return Cost(
         usd_per_chip_hour=hour,
@@ -320,8 +320,8 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
         watts=spent.watts,
         joules_per_output_token=joules,
         energy_terms_j=terms,
-        low=low,
-        high=high,
+        low=low | low_in,
+        high=high | high_in,
     )
 
 

@@ -132,6 +132,39 @@ class Job:
         terms = {term: seconds * passes for term, seconds in one.terms.items()}
         return Pass(sum(terms.values()), terms)
 
+    def mixed(self, batch: int, prompt: int, output: int, placement: Placement) -> Pass:
+        """One pass of continuous batching in steady state: the time until each sequence has its next token.
+
+        Sequences are spread evenly over their `output` tokens, so a pass decodes at the mean context and
+        takes in one prompt for every `output` sequences, in chunks beside the decoding.
+        """
+        timer, layout = self.timer, self.layout
+        context = prompt + output // 2
+        if timer.spatial:
+            decode = self.decode(batch, max(1, context), placement)
+            share = batch / output
+            prefill = self.prefill(1, prompt, placement) if prompt else Pass(0.0, {})
+            terms = {t: s + share * prefill.terms.get(t, 0.0) for t, s in decode.terms.items()}
+            return Pass(sum(terms.values()), terms)
+        _, sequences = self.micro_batch(batch)
+        entering = sequences / output
+        decoded = absorbed = pairs = 0.0
+        for cache in timer.caches:
+            decoded += cache.decode_flops * cache.core_entries(context)
+            absorbed += cache.decode_flops * cache.pairs(prompt)
+            pairs += cache.prefill_flops * cache.pairs(prompt) + cache.expand_flops * prompt
+        core = decoded * sequences + min(absorbed, pairs) * entering
+        tokens = sequences + entering * prompt
+        return timer.time(
+            tokens / layout.context,
+            tokens / layout.context * layout.attention_data,
+            sequences + entering,
+            sequences,
+            core,
+            timer.kv_read(context) * sequences,
+            placement,
+        )
+
     def _stream(self, tokens: int, prompts: int, pairs: float) -> Pass:
         """Prefill on a spatial chip: tokens stream through the layers, all of which work at once."""
         timer, engine = self.timer, self.engine

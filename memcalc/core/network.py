@@ -82,7 +82,13 @@ def network(
         over = tensor * groups
         all_reduce(depth - moe_layers, over)
         seconds += 2 * moe_layers * latency * (1.0 + grow * (log2(over) - 1.0))
-        sent += moe_layers * (over - 1) / over * min(top_k, over) / tensor * width * DISPATCH_AND_COMBINE
+        dispatched = moe_layers / tensor * width * DISPATCH_AND_COMBINE
+        if near or links.scale_up_bytes_per_s is None:
+            sent += (over - 1) / over * min(top_k, over) * dispatched
+        else:
+            # A token crosses to each other node once, whose chips hand it on over their fast links.
+            nodes = over / links.scale_up_domain_chips
+            sent += (nodes - 1.0) * (1.0 - (1.0 - 1.0 / nodes) ** top_k) * dispatched
     if layout.pipeline > 1:
         # A stage hands its activations on; beyond the fast domain over the slower network.
         stages = layout.pipeline

@@ -22,15 +22,25 @@ def calibrated(request: Request) -> bool:
     return not request.changed and engine.evidence == "calibrated" and engine.points.get(family, 0) > 0
 
 
-def band(request: Request, workflow: str) -> float:
-    """The factor around a speed that holds 80 % of measurements: the engine's, wider without record."""
+def band_of(request: Request, task: str) -> float:
+    """The factor around a figure of a task that holds 80 % of measurements.
+
+    The record of engine and chip family, else of the engine; at least x/÷ 2 where they have none together.
+    Tasks are those of `memcalc.engine.BAND_TASKS`.
+    """
     engine = request.engine
-    factor = engine.prefill_band if workflow == "prefill" else engine.band
-    if (request.changed and not engine.ideal) or (
-        engine.evidence == "calibrated" and not calibrated(request)
-    ):
+    if engine.ideal:
+        return engine.band  # a bound, whatever is set
+    own = engine.bands.get(request.chip.family, {})
+    factor = own.get(task) or engine.bands.get("any", {}).get(task) or engine.band
+    if request.changed or (engine.evidence == "calibrated" and not calibrated(request)):
         return max(factor, UNCALIBRATED_BAND)
     return factor
+
+
+def decode_band(request: Request) -> float:
+    """The band of a decode step: of one sequence, or of several."""
+    return band_of(request, "decode" if request.workload.batch == 1 else "batch")
 
 
 def evidence(request: Request) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from memcalc.noun import noun
@@ -175,6 +175,8 @@ class RequestTime:
     """From the prompt to the last generated token, over the growing context [s]; None without output."""
 
     latency_s: float | None
+    low: Mapping[str, float] = field(default_factory=dict)
+    high: Mapping[str, float] = field(default_factory=dict)
 
 
 @noun

@@ -128,6 +128,7 @@ class Timer:
         self.formats[op.tensor], peak = self._peak(form.name, activations, kept=kept)
         efficiency = constants.compute_efficiency
         efficiency *= constants.weight_only_efficiency if form.weight_only else 1.0
+        efficiency *= constants.expert_efficiency if op.experts else 1.0
         vector_s, vector_peak = 0.0, self.chip.compute.get("fp32")
         if vector_peak and constants.unpack_ops:
             ops = {

@@ -66,7 +66,7 @@ _KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "checkpoint_bytes": (*CLASSES, "mtp"),
 }
 #: Tables whose keys are names of families or chips.
-_NAMED_KEYS = ("points", "usd_per_chip_hour")
+_NAMED_KEYS = ("points", "bands", "usd_per_chip_hour")
 _EXAMPLES = {"chip": "chips h100-sxm", "system": "systems dgx-h100", "model": "models llama-3.1-8b",
              "engine": "engines vllm", "prices": "prices market-median-2026-05"}  # fmt: skip
 
@@ -143,7 +143,8 @@ _RANGES: Mapping[str, _Range] = {
     "prefill_compute_efficiency": _EFFICIENCY,
     **dict.fromkeys(FRACTIONS, _EFFICIENCY),
     "band": _BAND,
-    "prefill_band": _BAND,
+    "bands": _BAND,
+    "max_sequences": _Range(1, 10**6),
     "usd_per_chip_hour": _Range(1e-6, 1e6),
 }
 

@@ -12,19 +12,30 @@ from memcalc.render import export
 if TYPE_CHECKING:
     from memcalc.core.report import Report
     from memcalc.studies.compare import Comparison
+    from memcalc.studies.validate import Validation
 
 #: Columns of a table that is piped or written to a file: no line is broken or cut.
 STREAM_WIDTH = 400
 
 
-def show(result: Report | Comparison, form: str, file: str | None, *, no_color: bool = False) -> None:
-    """Print a report or a comparison in a format, to the screen or into a file."""
+def show(
+    result: Report | Comparison | Validation, form: str, file: str | None, *, no_color: bool = False
+) -> None:
+    """Print a result in a format, to the screen or into a file."""
     if form == "table":
         text = _screen(result, file, no_color=no_color)
     elif form == "json":
         text = export.to_json(result.to_dict())
-    else:
+    elif hasattr(result, "reports"):
         text = export.rows(result.reports, form)
+    else:
+        lines = result.lines()
+        text = export.json_lines(lines) if form == "jsonl" else export.table(result.rows(), form)
+    write(text, file)
+
+
+def write(text: str, file: str | None) -> None:
+    """Write text to the screen (None, '-') or into a file."""
     if file == "":
         raise UsageError("-o is empty", "give a file, or '-' for the screen")
     if file is not None and file != "-":
@@ -33,16 +44,19 @@ def show(result: Report | Comparison, form: str, file: str | None, *, no_color: 
         export.write_out(text)
 
 
-def _screen(result: Report | Comparison, file: str | None, *, no_color: bool) -> str:
+def _screen(result: Report | Comparison | Validation, file: str | None, *, no_color: bool) -> str:
     from memcalc.core.report import Report
-    from memcalc.render.tables import compare_screen, fit_screen
+    from memcalc.render import tables
+    from memcalc.studies.compare import Comparison
 
     to_screen = file is None or file == "-"
     colour = to_screen and wants_colour(sys.stdout, no_color=no_color)
     width = screen_width(sys.stdout) if to_screen else STREAM_WIDTH
     if isinstance(result, Report):
-        return fit_screen(result, colour=colour, width=width)
-    return compare_screen(result, colour=colour, width=width)
+        return tables.fit_screen(result, colour=colour, width=width)
+    if isinstance(result, Comparison):
+        return tables.compare_screen(result, colour=colour, width=width)
+    return tables.validation_screen(result, colour=colour, width=width)
 
 
 def wants_colour(stream: TextIO, *, no_color: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from memcalc.core.report import Report
@@ -20,20 +20,30 @@ def to_json(value: Any) -> str:
 def rows(reports: Sequence[Report], form: str) -> str:
     """Reports a line each, as JSON lines, CSV or Markdown."""
     if form == "jsonl":
-        lines = (json.dumps(r.to_dict(), ensure_ascii=False, allow_nan=False) for r in reports)
-        return "".join(line + "\n" for line in lines)
-    table = [[_cell(get(report)) for get in COLUMNS.values()] for report in reports]
+        return json_lines(report.to_dict() for report in reports)
+    return table([{name: get(report) for name, get in COLUMNS.items()} for report in reports], form)
+
+
+def json_lines(values: Iterable[Any]) -> str:
+    """Values a line each; never NaN or Infinity."""
+    return "".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values)
+
+
+def table(lines: Sequence[dict[str, object]], form: str) -> str:
+    """Lines of like keys as CSV or Markdown, under a head of their keys."""
+    heads = list(lines[0]) if lines else []
+    cells = [[_cell(value) for value in line.values()] for line in lines]
     if form == "csv":
         import csv
         from io import StringIO
 
         text = StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(table)
+        writer.writerow(heads)
+        writer.writerows(cells)
         return text.getvalue()
-    head = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    head = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     return "\n".join([*head, *body]) + "\n"
 
 

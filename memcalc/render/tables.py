@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,10 +16,15 @@ from memcalc.render import words
 from memcalc.studies.compare import Comparison, best, label, price, speed
 from memcalc.units import format_bytes
 
+if TYPE_CHECKING:
+    from memcalc.studies.validate import Record, Validation
+
 #: Columns of a table on a terminal at most.
 TERMINAL_WIDTH = 100
 #: Columns of the bar that shows where a step goes, and the smallest share of a step that has one.
 BAR, SMALLEST_SHARE = 24, 0.005
+#: So many broken rows are listed; the JSON has all.
+_MOST_BROKEN = 20
 _LABELS = {"kv_cache": "KV cache"}
 
 
@@ -300,3 +306,74 @@ _FIGURES: tuple[tuple[Callable[[Report], float | None], Callable[[float], str], 
     (price, words.money, False),
     (lambda r: r.cost.joules_per_output_token if r.cost else None, words.joules, False),
 )
+
+
+def validation_screen(found: Validation, *, colour: bool, width: int) -> str:
+    """The screen of `memcalc validate`."""
+    screen = _Screen(colour=colour, width=width)
+    screen.line(_accuracy(found), "bold")
+    predicted = len({one.id for one in found.outcomes})
+    counts = [f"{predicted + len(found.skipped):,} rows", f"{predicted:,} predicted"]
+    counts.append(f"{len(found.skipped) - len(found.broken):,} skipped")
+    if found.broken:
+        counts.append(f"{len(found.broken):,} broken")
+    screen.line(f"{found.file or 'the published record'} · " + " · ".join(counts))
+    screen.line("")
+    for entry in found.broken[:_MOST_BROKEN]:
+        screen.line(f"  broken  {entry.id}: {entry.reason}", "red")
+    table = _grid("  how far off", "figures", "median", "9 in 10", "bias", "in 80 % band")
+    for task, record in found.by_task.items():
+        table.add_row(f"  {task}", *_record(record))
+    if found.overall and found.overall.n != sum(record.n for record in found.by_task.values()):
+        table.add_row("  all, with rows that state too little", *_record(found.overall))
+    if found.by_task:
+        screen.block(table)
+    if found.groups:
+        table = _plain_table()
+        for title in ("  task", "engine", "chip family", "kind"):
+            table.add_column(title, no_wrap=True)
+        for title in ("figures", "median", "9 in 10", "bias", "in band"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for group in found.groups:
+            table.add_row(f"  {group.task}", group.engine, group.family, group.kind, *_record(group.record))
+        screen.block(table)
+    if found.worst:
+        table = _grid("  the worst", "measured", "predicted", "ratio")
+        table.add_column("")
+        for one in found.worst:
+            figures = words.speed(one.measured), words.speed(one.predicted), f"{one.ratio:.2f}"
+            table.add_row(f"  {one.id}", *figures, one.metric)
+        screen.block(table)
+    reasons: dict[str, list[str]] = {}
+    for entry in found.skipped:
+        if not entry.broken:
+            reasons.setdefault(entry.reason, []).append(entry.id)
+    if reasons:
+        table = _plain_table()
+        table.add_column("skipped", justify="right")
+        table.add_column("why")
+        for reason, ids in sorted(reasons.items(), key=lambda item: -len(item[1])):
+            table.add_row(str(len(ids)), reason if len(ids) > 1 else f"{reason} ({ids[0]})")
+        screen.block(table)
+    return screen.text()
+
+
+def _accuracy(found: Validation) -> str:
+    """The one sentence that a validation comes down to."""
+    record = found.speeds or found.overall
+    if record is None:
+        return "Nothing could be predicted"
+    how = "Held out by source and chip, half" if found.held_out else "Half"
+    what = "speeds" if found.speeds else "figures"
+    near, far = f"{record.median_abs_error:.1%}", f"{record.p90_abs_error:.0%}"
+    return f"{how} of {record.n:,} {what} are predicted within {near}, nine in ten within {far}"
+
+
+def _record(record: Record) -> tuple[str, ...]:
+    return (
+        f"{record.n:,}",
+        f"{record.median_abs_error:.1%}",
+        f"{record.p90_abs_error:.1%}",
+        f"{record.bias:+.1%}",
+        f"{record.band_coverage:.0%}",
+    )

@@ -24,8 +24,8 @@ def counts() -> list[Row]:
 def catalogue(kind: str) -> list[Row]:
     """All presets of a kind; units stand in the keys, unknown figures are None.
 
-    >>> [row["name"] for row in catalogue("chips") if row["name"].startswith("h100")]
-    ['h100-nvl', 'h100-pcie', 'h100-sxm']
+    >>> [row["name"] for row in catalogue("chips") if row["name"].startswith("h200")]
+    ['h200-nvl', 'h200-sxm']
     """
     load, row = _KINDS[kind]
     return [row(load(name)) for name in presets.names(kind)]
@@ -79,8 +79,8 @@ def _engine(engine: Engine) -> Row:
         "evidence": engine.evidence,
         "points": sum(engine.points.values()),
         "families": ", ".join(engine.points),
-        "band": engine.band,
-        "prefill_band": engine.prefill_band,
+        "decode_band": engine.bands.get("any", {}).get("decode", engine.band),
+        "prefill_band": engine.bands.get("any", {}).get("prefill", engine.band),
     }
 
 

@@ -157,7 +157,6 @@ CRASHES = [
     "engine.page_tokens=0",
     "engine.prefill_chunk_tokens=0",
     "engine.band=0",
-    "engine.prefill_band=0",
     "engine.memory_efficiency=0",
     "engine.compute_efficiency=0",
     "engine.attention_efficiency=0",

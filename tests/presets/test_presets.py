@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from memcalc.chip import TIERS
-from memcalc.engine import FRACTIONS, POSITIVES
+from memcalc.engine import BAND_TASKS, FRACTIONS, POSITIVES
 from memcalc.model import KINDS, source_of
 from memcalc.precision import MATH
 from memcalc.readers import presets
@@ -224,7 +224,10 @@ def test_sram_is_a_home_where_the_contract_says(name):
     sram = chip.memory.get("sram")
     assert (name in homes) == (sram is not None and sram.home)
     # Of the Gaudi the contract's word holds for the second; the third's SRAM is a cache (Hot Chips 2024).
-    scratchpads = ("tpu-", "trainium", "gaudi-2", "sambanova-")
+    scratchpads = (
+        "tpu-", "trainium", "inferentia", "gaudi-2", "sambanova-", "maia-", "mtia-", "furiosa-", "qualcomm-",
+        "blackhole-", "wormhole-",
+    )  # fmt: skip
     if sram and not sram.home:
         assert sram.role == ("scratchpad" if name.startswith(scratchpads) else "cache")
 
@@ -274,8 +277,12 @@ def test_an_engine_is_sound(name):
     assert all(0.0 < engine.constants[key] <= 1.0 for key in FRACTIONS if key in engine.constants)
     assert all(engine.constants[key] >= 0.0 for key in POSITIVES if key in engine.constants)
     assert engine.band >= 1.0
-    assert engine.prefill_band >= 1.0
     families = {presets.load_chip(chip).family for chip in CHIPS}
+    assert set(engine.bands) <= families | {"any"}
+    assert all(set(by) <= set(BAND_TASKS) for by in engine.bands.values())
+    assert all(factor >= 1.0 for by in engine.bands.values() for factor in by.values())
+    assert (engine.until is None) == (engine.release_of is None)
+    assert engine.release_of is None or presets.find("engines", engine.release_of) == engine.release_of
     assert set(engine.points) <= families
     assert (engine.evidence == "calibrated") <= bool(engine.points)
     assert engine.ideal == (name == "ideal")
@@ -295,7 +302,8 @@ def test_every_engine_but_the_general_ones_is_some_chips_own_or_a_known_stack():
         "default",
         "ideal",
     }
-    assert set(presets.names("engines")) <= own | stacks
+    releases = {name for name in presets.names("engines") if presets.load_engine(name).release_of}
+    assert set(presets.names("engines")) <= own | stacks | releases
 
 
 @pytest.mark.parametrize("kind", list(LOADERS))

@@ -1,0 +1,412 @@
+"""Trials: a measurement becomes a question that the estimator can be asked, or a reason why not.
+
+What a row leaves out is assumed, and said. Beside `resolve`: both turn words into requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+
+from memcalc.chip import Chip, System
+from memcalc.core.layout import Given
+from memcalc.core.search import Request, max_batch
+from memcalc.engine import Constants, Engine, Family, resolve
+from memcalc.errors import MemcalcError
+from memcalc.measurement import Measurement
+from memcalc.model import Model
+from memcalc.precision import format_named
+from memcalc.readers import measurements, presets
+from memcalc.readers.measurements import Broken, Fold
+from memcalc.resolve import find_engine
+from memcalc.studies.validate import (
+    CLOSED,
+    DECODE,
+    MEMORY,
+    PREFILL,
+    REQUEST,
+    SATURATED,
+    STATIC,
+    Outcome,
+    Skipped,
+    Trial,
+    Validation,
+    outcomes,
+    validation,
+)
+from memcalc.workload import Precision, Workload
+
+#: Where a row does not say how long the context is.
+ASSUMED_CONTEXT = 1024
+#: Mean prompt of the data sets of MLPerf Inference 5.1, which its results do not state.
+MLPERF_PROMPTS = {
+    "llama-2-70b": 294, "llama-3.1-405b": 9428, "llama-3.1-8b": 778, "mixtral-8x7b": 458, "deepseek-r1": 1600,
+}  # fmt: skip
+MLPERF_OUTPUTS = {"llama-3.1-8b": 128}
+
+
+class _UnclearError(Exception):
+    """A row that cannot become a request."""
+
+
+def trial(row: Measurement, engine: Engine | None = None) -> Trial | Skipped:
+    """One row as a question, or the reason why it cannot be asked; `engine` stands for the row's own."""
+    try:
+        return _trial(row, engine)
+    except _UnclearError as error:
+        return Skipped(row.id, str(error))
+    except MemcalcError as error:
+        return Skipped(row.id, error.message)
+
+
+def _trial(row: Measurement, given: Engine | None) -> Trial:
+    if row.workflow in ("training", "finetuning"):
+        raise _UnclearError(f"{row.workflow} is not predicted yet")
+    if not row.headlines:
+        raise _UnclearError("has none of the metrics that are compared")
+    if any(row.metrics[name] <= 0 for name in row.headlines):
+        raise _UnclearError(f"{row.headlines[0]} is not above zero")
+    assumed: list[str] = []
+    task = _task(row)
+    model = _model(row)
+    system = _system(row, task, assumed)
+    engine = given or _engine(row, system.chip, assumed)
+    precision, model = _precision(row, model, system.chip, engine, assumed)
+    prompt, output, context = _tokens(row, task, assumed)
+    batch, most = _batch(row, task, system, engine, prompt, assumed)
+    workload = _speculation(row, Workload(batch=max(1, batch), context_tokens=max(1, context)), assumed)
+    asked = Request(
+        model=model,
+        system=system,
+        engine=engine,
+        constants=_constants(system.chip, engine),
+        workload=workload,
+        precision=precision,
+        given=_given(row, model, system, assumed),
+        notes=tuple(assumed),
+    )
+    if batch == 0:
+        batch = max_batch(asked) or 1
+        replicas = (asked.given.data or 1) * (asked.given.attention_data or 1)
+        batch = min(batch, engine.max_sequences * replicas)
+        asked = replace(asked, workload=replace(workload, batch=batch))
+        assumed.append(f"{batch} sequences, as many as memory holds")
+    return Trial(row, asked, task, prompt, output, tuple(assumed), most, _longest_step(row))
+
+
+def _task(row: Measurement) -> str:
+    if row.workflow == "memory":
+        return MEMORY
+    if row.workflow == "prefill":
+        return PREFILL
+    if row.workflow == "decode":
+        latency, output = row.metrics.get("request_latency_s"), row.output_tokens
+        speed = row.metrics.get("tok_s_user")
+        if latency and output and speed and abs(output / latency / speed - 1) < 0.02:
+            return REQUEST  # its speed counts the prefill too
+        return DECODE
+    if "e2e_output_tok_s" in row.metrics:
+        return STATIC
+    if row.engine == "vendor" and row.input_tokens is None:
+        return DECODE
+    if row.batch is None or row.says("max_num_seqs", "saturating", "request rate", "number of prompts"):
+        return SATURATED
+    if row.says("static batch", "concurrency "):
+        return STATIC if row.says("static batch") else CLOSED
+    if row.engine in ("gaudi", "gpt-fast", "llama.cpp") or (
+        row.engine == "tensorrt-llm" and row.date < "2024-06"
+    ):
+        return STATIC
+    return CLOSED
+
+
+def _model(row: Measurement) -> Model:
+    if presets.find("models", row.model) is None:
+        raise _UnclearError(f"the architecture of {row.model} is not known")
+    return _load_model(row.model)
+
+
+@cache
+def _load_model(name: str) -> Model:
+    return presets.load_model(name)
+
+
+@cache
+def _load_chip(name: str) -> Chip:
+    return presets.load_chip(name)
+
+
+@cache
+def _load_engine(name: str) -> Engine:
+    return presets.load_engine(name)
+
+
+def _constants(chip: Chip, engine: Engine) -> Constants:
+    if engine.origin == "file":
+        return presets.load_constants(chip, engine)
+    key = chip.family, engine.name
+    if key not in _CONSTANTS:
+        _CONSTANTS[key] = presets.load_constants(chip, engine)
+    return _CONSTANTS[key]
+
+
+_CONSTANTS: dict[tuple[str, str], Constants] = {}
+
+
+def _system(row: Measurement, task: str, assumed: list[str]) -> System:
+    if row.chip is None:
+        if task != MEMORY:
+            raise _UnclearError("the chip is not stated")
+        chip = _load_chip("h100-sxm")  # sizes of weights and caches are the same anywhere
+    elif presets.find("chips", row.chip) is None:
+        raise _UnclearError(f"the figures of {row.chip} are not known well enough")
+    else:
+        chip = _load_chip(row.chip)
+    count = row.n_chips
+    if count is None:
+        count = (row.tp or 1) * (row.pp or 1) * (row.dp or 1)
+        if count == 1 and chip.plan != "dram" and not chip.hardwired:
+            count = chip.largest_system_chips or 1
+            assumed.append(f"{count} chips, its usual system")
+    return System(chip.name, chip.title, chip, count)
+
+
+def _engine(row: Measurement, chip: Chip, assumed: list[str]) -> Engine:
+    name = row.engine
+    if name == "vendor":
+        # The maker's own stack, which is what its chip runs by default unless that is everybody's.
+        name = "default" if chip.engine in ("vllm", "llama.cpp", "jax") else chip.engine
+    elif name == "unknown" or presets.find("engines", name) is None:
+        if name != "unknown":
+            assumed.append(f"{name} is not known: a typical stack")
+        name = "default"
+    return _load_engine(_release(name, row.date))
+
+
+def _release(name: str, date: str) -> str:
+    """The preset for the release of an engine at a date: those that end before have names of their own."""
+    for other in presets.names("engines"):
+        engine = _load_engine(other)
+        if engine.release_of == name and engine.until and date and date[:7] <= engine.until:
+            return other
+    return name
+
+
+#: Words for formats that rows use, besides the names that memcalc has.
+_FORMAT_WORDS = {
+    "f16": "fp16",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "uint4": "int4-g128",
+    "int4": "int4-g128",
+    "4-bit": "int4-g128",
+    "awq": "int4-g128",
+    "gptq": "int4-g128",
+}
+
+
+def _format(word: str, assumed: list[str]) -> str:
+    """The format that a row names, in memcalc's words; what stands in brackets is a remark."""
+    text = re.sub(r"\(.*?\)", "", word).strip().lower()
+    first = re.split(r" or |/| ", text)[0]
+    if first != text:
+        assumed.append(f"{first} of {word!r}")
+    return _FORMAT_WORDS.get(first, first)
+
+
+def _precision(
+    row: Measurement, model: Model, chip: Chip, engine: Engine, assumed: list[str]
+) -> tuple[Precision, Model]:
+    if chip.hardwired:
+        weights = chip.hardwired.weights
+    elif row.weights is None:
+        weights = model.checkpoint
+        if row.workflow != "memory":
+            assumed.append(f"{weights} weights")
+    else:
+        mixed = re.fullmatch(r"(\w+) moe(/dense)?, (\w+) attention", row.weights.lower())
+        if mixed:
+            # A checkpoint that converts some classes alone.
+            wide = mixed[1]
+            kept = {"experts": wide, **({"dense": wide, "shared": wide} if mixed[2] else {})}
+            if mixed[3] not in ("bf16", "fp16"):
+                kept["attention"] = mixed[3]
+            model = replace(model, checkpoint=wide, checkpoint_formats=kept, checkpoint_bytes={})
+            weights = wide
+        else:
+            native = "native" in row.weights.lower() and model.checkpoint.startswith("fp8")
+            weights = model.checkpoint if native else _format(row.weights, assumed)
+            if weights == "fp4":
+                weights = "nvfp4" if chip.maker == "NVIDIA" else "mxfp4"
+            if weights == "fp8" and model.checkpoint.startswith("fp8"):
+                weights = model.checkpoint
+    kv = row.kv
+    if kv is None:
+        kv = model.kv_format
+        if engine.name.startswith("tensorrt-llm") and weights in ("fp8", "nvfp4", "fp4"):
+            kv = "fp8"
+        if row.workflow != "memory":
+            assumed.append(f"{kv} KV cache")
+    kv = _format(kv, [])
+    acts = None if row.acts is None else _format(row.acts, [])
+    if acts is not None:
+        acts = {"nvfp4": "fp4", "mxfp8": "fp8", "mxfp4": "fp4", "int8": "int8"}.get(acts, acts)
+        if acts not in ("fp32", "bf16", "fp16", "fp8", "fp4", "int8") or acts not in chip.compute:
+            acts = None
+    format_named(kv)
+    return Precision(weights, kv, acts), model
+
+
+def _tokens(row: Measurement, task: str, assumed: list[str]) -> tuple[int, int, int]:
+    """Tokens of a prompt, tokens of an answer, and the mean context during decode."""
+    prompt, output, context = row.input_tokens, row.output_tokens, row.context_tokens
+    if task == SATURATED and row.model in MLPERF_PROMPTS and row.says("mlperf") and prompt is None:
+        prompt = MLPERF_PROMPTS[row.model]
+        assumed.append(f"prompts of {prompt} tokens, the mean of the data set")
+        if output is None:
+            output = MLPERF_OUTPUTS.get(row.model, 128)
+            assumed.append(f"answers of {output} tokens")
+    if task == MEMORY:
+        return prompt or 0, output or 0, context or prompt or 1
+    if task in (DECODE, REQUEST):
+        if context is None and prompt is not None:
+            context = prompt + (output or 0) // 2
+        if context is None:
+            context = ASSUMED_CONTEXT
+            assumed.append(f"a context of {context} tokens")
+        return prompt or 0, output or 0, max(1, context)
+    if prompt is None:
+        prompt = context or ASSUMED_CONTEXT
+        assumed.append(f"prompts of {prompt} tokens")
+    if task == PREFILL:
+        return max(1, prompt), 0, max(1, prompt)
+    if not output:
+        output = ASSUMED_CONTEXT
+        assumed.append(f"answers of {output} tokens")
+    return prompt, output, prompt + output
+
+
+def _batch(
+    row: Measurement, task: str, system: System, engine: Engine, prompt: int, assumed: list[str]
+) -> tuple[int, int | None]:
+    """Sequences at once over the whole system, and the most that the load allowed."""
+    batch = row.batch
+    if batch is not None and re.search(r"batch[^.;,]* per (gpu|chip|device|rank|card)", row.notes.lower()):
+        batch *= system.count
+    if task in (SATURATED, CLOSED):
+        return batch or 1, batch  # more may wait than run
+    if batch is None and task == PREFILL and (row.ep or row.dp or 1) > 1:
+        # Each rank prefills a whole chunk.
+        batch = max(1, engine.prefill_chunk_tokens * system.count // max(1, prompt))
+        assumed.append(f"{batch} prompts at once, a full chunk for each chip")
+    if batch is None and task == DECODE and "chip" in row.headlines[0]:
+        return 0, None  # a loaded system: found once the request stands
+    if batch is None:
+        batch = 1
+        if task != MEMORY:
+            assumed.append("one sequence")
+    return batch, None
+
+
+def _speculation(row: Measurement, work: Workload, assumed: list[str]) -> Workload:
+    """The drafting that a row states: so many drafts (mtp3) with a mean accepted length."""
+    found = re.search(r"mtp[- ]?(\d+)", f"{row.software} {row.notes}".lower())
+    length = row.metrics.get("accepted_len")
+    if not found or row.says("no mtp"):
+        return work
+    drafts = int(found[1])
+    if length is None:
+        share = re.search(r"(\d+) ?% acceptance", row.notes)
+        acceptance = int(share[1]) / 100 if share else 0.8
+        if not share:
+            assumed.append("drafts accepted 8 times in 10")
+    else:
+        acceptance = _acceptance(length, drafts)
+    return replace(work, draft_tokens=drafts, acceptance=acceptance)
+
+
+#: Longest time per output token that the scenarios of MLPerf Inference 5.1 allow at their 99th percentile [s].
+_MLPERF_TPOT_S = {
+    ("llama-2-70b", "server"): 0.2, ("llama-2-70b", "interactive"): 0.04,
+    ("llama-3.1-405b", "server"): 0.175, ("llama-3.1-405b", "interactive"): 0.08,
+    ("mixtral-8x7b", "server"): 0.2, ("llama-3.1-8b", "server"): 0.1, ("llama-3.1-8b", "interactive"): 0.03,
+    ("deepseek-r1", "server"): 0.08,
+}  # fmt: skip
+
+
+def _longest_step(row: Measurement) -> float | None:
+    """The mean step that keeps a limit of the 99th percentile: 0.7 of it."""
+    scenario = next((word for word in ("server", "interactive") if row.id.endswith(word)), "")
+    limit = _MLPERF_TPOT_S.get((row.model, scenario)) if row.says("mlperf") else None
+    return None if limit is None else 0.7 * limit
+
+
+def _acceptance(length: float, drafts: int) -> float:
+    """The acceptance whose expected length (1 - a^(g+1)) / (1 - a) is the one measured."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        expected = sum(middle**i for i in range(drafts + 1))
+        low, high = (middle, high) if expected < length else (low, middle)
+    return low
+
+
+def _given(row: Measurement, model: Model, system: System, assumed: list[str]) -> Given:
+    """The layout as far as the row states it."""
+    experts = max(group.feed_forward.experts for group in model.layers)
+    tensor, pipeline, expert, data = row.tp, row.pp, row.ep, row.dp
+    groups = None
+    count = system.count
+    if system.chip.execution == "spatial":
+        return Given()
+    if experts and (expert or 1) > 1 and not tensor:
+        # Wide expert parallelism: every chip has the attention for sequences of its own.
+        groups, tensor, data = data or expert, 1, None
+        if row.dp is None:
+            assumed.append("attention by sequence on each chip")
+    if tensor and count % tensor:
+        raise _UnclearError(f"tensor parallelism of {tensor} does not divide {count} chips")
+    if expert is not None and (not experts or expert == 1 or experts % expert):
+        expert = None
+    return Given(tensor, pipeline, expert, data, None, groups)
+
+
+def validate(file: str | None = None, engine: str | None = None, *, in_sample: bool = False) -> Validation:
+    """Published measurements, or those of a file, beside their predictions: `memcalc validate`.
+
+    Each published row is predicted by constants that were fitted without its source and chip, unless
+    `in_sample`; a file's by the constants that come along. `engine` (a preset or a TOML file) stands for the
+    engine of every row. FileError where there is no such file; broken rows are named in the result.
+    """
+    given = find_engine(engine) if engine else None
+    rows = measurements.published() if file is None else measurements.read_measurements(file)
+    parts = [] if file or given or in_sample else measurements.folds()
+    fold_of = {id_: fold for fold in parts for id_ in fold.held_out}
+    found: list[list[Outcome] | Skipped] = []
+    for row in rows:
+        if isinstance(row, Broken):
+            found.append(Skipped(row.id, row.reason, broken=True))
+            continue
+        asked = trial(row, given)
+        if isinstance(asked, Trial) and row.id in fold_of:
+            asked = _without(asked, fold_of[row.id])
+        found.append(asked if isinstance(asked, Skipped) else outcomes(asked))
+    name = given.name if given else None
+    return validation(found, held_out=bool(fold_of), file=file, engine=name)
+
+
+def _without(asked: Trial, fold: Fold) -> Trial:
+    """The trial on the constants and with the bands of a fold that held its row out."""
+    request = asked.request
+    name, family = request.engine.name, request.chip.family
+    known = name if name in fold.engines else request.engine.release_of or name
+    engine = replace(
+        request.engine,
+        constants=fold.engines.get(known, {}),
+        bands=fold.bands.get(known, {}),
+        points=fold.points.get(known, {}),
+    )
+    constants = resolve(fold.constants, engine, Family(family, fold.families.get(family, {})))
+    return asked._replace(request=replace(request, engine=engine, constants=constants))
