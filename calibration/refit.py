@@ -26,6 +26,7 @@ import sys
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 from statistics import median
@@ -38,35 +39,32 @@ from memcalc.engine import FRACTIONS, Constants
 from memcalc.measurement import Measurement
 from memcalc.readers import measurements, presets
 from memcalc.studies import validate
+from memcalc.studies.calibrate import HELD, SCALE, SHRINK, WIDTHS
 from memcalc.trials import trial
 
 Vector = NDArray[np.float64]
 
-#: The constants that are fitted, each with the centre of the prior of its global value and the widths of the
-#: normal priors of the moves by engine and by chip family, in log-odds for fractions and logarithms for others.
-#: Centres are an earlier fit of a simpler model to most of these rows.
-FITTED: Mapping[str, tuple[float, float, float]] = {
-    "memory_efficiency": (0.858, 0.25, 0.25),
-    "compute_efficiency": (0.677, 0.5, 0.5),
-    "attention_efficiency": (0.517, 0.5, 0.5),
-    "kv_efficiency": (0.931, 0.25, 0.25),
-    "link_efficiency": (0.456, 0.5, 0.5),
-    "weight_only_efficiency": (0.671, 0.5, 0.5),
-    "expert_efficiency": (0.6, 0.5, 0.5),
-    "serving_efficiency": (0.852, 0.5, 0.5),
-    "layer_s": (5.55e-5, 0.5, 0.5),
-    "sequence_s": (1.75e-6, 0.5, 0.5),
-    "saturation_tokens": (39.9, 0.5, 0.5),
-    "unpack_ops": (5.96, 0.5, 0.5),
-    "k_quant_factor": (2.05, 0.5, 0.5),
-    "collective_s": (2.11e-5, 0.5, 0.5),
-    "activation_bytes": (54.7, 0.5, 0.5),
+#: Centres of the priors of the global values: an earlier fit of a simpler model to most of these rows.
+CENTRES: Mapping[str, float] = {
+    "memory_efficiency": 0.858,
+    "compute_efficiency": 0.677,
+    "attention_efficiency": 0.517,
+    "kv_efficiency": 0.931,
+    "link_efficiency": 0.456,
+    "weight_only_efficiency": 0.671,
+    "expert_efficiency": 0.6,
+    "serving_efficiency": 0.852,
+    "layer_s": 5.55e-5,
+    "sequence_s": 1.75e-6,
+    "saturation_tokens": 39.9,
+    "unpack_ops": 5.96,
+    "k_quant_factor": 2.05,
+    "collective_s": 2.11e-5,
+    "activation_bytes": 54.7,
 }
-NAMES = tuple(FITTED)
+NAMES = tuple(WIDTHS)
 #: Width of the priors of global values, and of a release against its engine as a share of an engine's.
 GLOBAL_WIDTH, RELEASE_SHARE = 1.0, 0.7
-#: Error of the logarithm from which on a row pulls less.
-SCALE = 0.06
 #: Not fitted: a value fits all rows alike, and none tells it from its neighbours.
 FIXED = {
     "collective_growth": 0.15,
@@ -76,11 +74,8 @@ FIXED = {
     "byte_unpack_share": 0.6,
 }
 FOLDS = 10
-#: A group's quantile counts as much as that of its parent when it has so many rows.
-SHRINK = 6.0
 #: Steps of the fit on all rows, and from there on those of a fold.
 STEPS, FOLD_STEPS = 25, 6
-HELD = 0.8
 
 
 class Row(NamedTuple):
@@ -154,7 +149,7 @@ def rows_of(found: list[Measurement], fit: Fit | None) -> list[Row]:
         if engine.release_of:
             own.append(f"release {engine.name}")
         at = (fit or prior()).at(own)
-        request = validate.replace(asked.request, constants=constants(at))
+        request = replace(asked.request, constants=constants(at))
         asked = asked._replace(request=request)
         how = validate.setup(asked)
         if how is None:
@@ -168,7 +163,7 @@ def rows_of(found: list[Measurement], fit: Fit | None) -> list[Row]:
 
 def prior() -> Fit:
     """The centres of the priors."""
-    return Fit(np.array([transformed(name, centre) for name, (centre, _, _) in FITTED.items()]), {})
+    return Fit(np.array([transformed(name, CENTRES[name]) for name in NAMES]), {})
 
 
 def residual(row: Row, values: Vector) -> float:
@@ -185,9 +180,8 @@ def fitted(rows: list[Row], start: Fit, steps: int) -> Fit:
     centre = np.zeros_like(widths)
     centre[:count] = prior().whole
     for move in moves:
-        column = 2 if move.startswith("family") else 1
         share = RELEASE_SHARE if move.startswith("release") else 1.0
-        widths[place[move] : place[move] + count] = [share * FITTED[name][column] for name in NAMES]
+        widths[place[move] : place[move] + count] = [share * WIDTHS[name] for name in NAMES]
     theta = np.concatenate([start.whole, *(start.moves.get(move, np.zeros(count)) for move in moves)])
     columns = [[0, *(place[move] for move in row.moves)] for row in rows]
 
@@ -278,6 +272,27 @@ def coverage(errors: Errors, fold_of: Mapping[tuple[str, str], int]) -> tuple[fl
     return sum(every) / len(every), {task: sum(ones) / len(ones) for task, ones in inside.items()}
 
 
+def one_factor(rows: list[Row], fold_of: Mapping[tuple[str, str], int]) -> Errors:
+    """What a simple calculator could do: a roofline times one factor for each engine."""
+    ideal = presets.load_engine("ideal")
+    bare = []
+    for row in rows:
+        request = replace(row.trial.request, engine=ideal)
+        speed = validate.tokens_per_s(row.trial._replace(request=request), row.how, Constants())
+        bare.append(log(speed / row.measured))
+    errors = []
+    for fold in range(FOLDS):
+        seen: dict[str, list[float]] = defaultdict(list)
+        for row, error in zip(rows, bare, strict=True):
+            if fold_of[row.group] != fold:
+                seen[row.engine].append(error)
+                seen[""].append(error)
+        for row, error in zip(rows, bare, strict=True):
+            if fold_of[row.group] == fold:
+                errors.append((row, error - median(seen.get(row.engine) or seen[""])))
+    return errors
+
+
 def band_in(found: Mapping[str, Any], engine: str, family: str, task: str) -> float:
     """The band of a row as `memcalc.core.remarks.band_of` would find it."""
     own = found.get(engine, {})
@@ -341,6 +356,7 @@ def main() -> int:
         errors += [(row, residual(row, part.at(row.moves))) for row in rows if fold_of[row.group] == fold]
         print(f"fold {fold + 1} of {FOLDS}: {len(rows) - len(kept)} rows held out", file=sys.stderr)
     show("held out by source and chip", errors)
+    show("one factor for each engine on the bare roofline, held out alike", one_factor(rows, fold_of))
     held, by_task = coverage(errors, fold_of)
     print(f"inside the bands of the other folds: {held:.0%} (" + ", ".join(f"{t} {s:.0%}" for t, s in sorted(by_task.items())) + ")")  # fmt: skip
     folds = []

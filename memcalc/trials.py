@@ -6,21 +6,18 @@ What a row leaves out is assumed, and said. Beside `resolve`: both turn words in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
 from memcalc.chip import Chip, System
 from memcalc.core.layout import Given
 from memcalc.core.search import Request, max_batch
-from memcalc.engine import Constants, Engine, Family, resolve
+from memcalc.engine import Constants, Engine
 from memcalc.errors import MemcalcError
 from memcalc.measurement import Measurement
 from memcalc.model import Model
-from memcalc.precision import format_named
-from memcalc.readers import measurements, presets
-from memcalc.readers.measurements import Broken, Fold
-from memcalc.resolve import find_engine
+from memcalc.precision import format_named, format_names, weight_formats
+from memcalc.readers import presets
 from memcalc.studies.validate import (
     CLOSED,
     DECODE,
@@ -29,12 +26,8 @@ from memcalc.studies.validate import (
     REQUEST,
     SATURATED,
     STATIC,
-    Outcome,
     Skipped,
     Trial,
-    Validation,
-    outcomes,
-    validation,
 )
 from memcalc.workload import Precision, Workload
 
@@ -143,16 +136,22 @@ def _load_engine(name: str) -> Engine:
     return presets.load_engine(name)
 
 
+@cache
+def _load_constants(chip: str, engine: str) -> Constants:
+    return presets.load_constants(_load_chip(chip), _load_engine(engine))
+
+
 def _constants(chip: Chip, engine: Engine) -> Constants:
-    if engine.origin == "file":
-        return presets.load_constants(chip, engine)
-    key = chip.family, engine.name
-    if key not in _CONSTANTS:
-        _CONSTANTS[key] = presets.load_constants(chip, engine)
-    return _CONSTANTS[key]
+    if engine.origin == "preset":
+        return _load_constants(chip.name, engine.name)
+    return presets.load_constants(chip, engine)
 
 
-_CONSTANTS: dict[tuple[str, str], Constants] = {}
+@cache
+def _old_releases() -> tuple[Engine, ...]:
+    """Engines that are releases which have ended, the oldest first."""
+    found = [engine for engine in map(_load_engine, presets.names("engines")) if engine.until]
+    return tuple(sorted(found, key=lambda engine: engine.until or ""))
 
 
 def _system(row: Measurement, task: str, assumed: list[str]) -> System:
@@ -187,33 +186,31 @@ def _engine(row: Measurement, chip: Chip, assumed: list[str]) -> Engine:
 
 def _release(name: str, date: str) -> str:
     """The preset for the release of an engine at a date: those that end before have names of their own."""
-    for other in presets.names("engines"):
-        engine = _load_engine(other)
-        if engine.release_of == name and engine.until and date and date[:7] <= engine.until:
-            return other
-    return name
+    old = (one.name for one in _old_releases() if one.release_of == name and date[:7] <= (one.until or ""))
+    return next(old, name) if date else name
 
 
-#: Words for formats that rows use, besides the names that memcalc has.
-_FORMAT_WORDS = {
-    "f16": "fp16",
-    "float16": "fp16",
-    "bfloat16": "bf16",
-    "uint4": "int4-g128",
-    "int4": "int4-g128",
-    "4-bit": "int4-g128",
-    "awq": "int4-g128",
-    "gptq": "int4-g128",
-}
+#: Words for formats that rows use besides the names that memcalc has, the first that is found.
+_FORMAT_WORDS = (
+    (r"f16|float16|half", "fp16"),
+    (r"bfloat16", "bf16"),
+    (r"f8|float8|fp8[-_](e4m3|e5m2).*|e4m3|e5m2|w8a8-fp8", "fp8"),
+    (r"w8a8|int8.*|w8a16", "int8"),
+    (r"(u?int4|awq|gptq|w4a16|4-?bit)(?!-g).*", "int4-g128"),
+)
 
 
 def _format(word: str, assumed: list[str]) -> str:
     """The format that a row names, in memcalc's words; what stands in brackets is a remark."""
     text = re.sub(r"\(.*?\)", "", word).strip().lower()
     first = re.split(r" or |/| ", text)[0]
-    if first != text:
-        assumed.append(f"{first} of {word!r}")
-    return _FORMAT_WORDS.get(first, first)
+    if first in format_names() and first != "int4":  # checkpoints of four bits have scales
+        found = first
+    else:
+        found = next((name for pattern, name in _FORMAT_WORDS if re.fullmatch(pattern, first)), first)
+    if first != text or (found != first and found not in ("fp16", "bf16")):
+        assumed.append(f"{found} for {word!r}")
+    return found
 
 
 def _precision(
@@ -256,6 +253,7 @@ def _precision(
         if acts not in ("fp32", "bf16", "fp16", "fp8", "fp4", "int8") or acts not in chip.compute:
             acts = None
     format_named(kv)
+    weight_formats(weights, model.base_format, None)  # refuses what it does not know
     return Precision(weights, kv, acts), model
 
 
@@ -371,42 +369,3 @@ def _given(row: Measurement, model: Model, system: System, assumed: list[str]) -
     if expert is not None and (not experts or expert == 1 or experts % expert):
         expert = None
     return Given(tensor, pipeline, expert, data, None, groups)
-
-
-def validate(file: str | None = None, engine: str | None = None, *, in_sample: bool = False) -> Validation:
-    """Published measurements, or those of a file, beside their predictions: `memcalc validate`.
-
-    Each published row is predicted by constants that were fitted without its source and chip, unless
-    `in_sample`; a file's by the constants that come along. `engine` (a preset or a TOML file) stands for the
-    engine of every row. FileError where there is no such file; broken rows are named in the result.
-    """
-    given = find_engine(engine) if engine else None
-    rows = measurements.published() if file is None else measurements.read_measurements(file)
-    parts = [] if file or given or in_sample else measurements.folds()
-    fold_of = {id_: fold for fold in parts for id_ in fold.held_out}
-    found: list[list[Outcome] | Skipped] = []
-    for row in rows:
-        if isinstance(row, Broken):
-            found.append(Skipped(row.id, row.reason, broken=True))
-            continue
-        asked = trial(row, given)
-        if isinstance(asked, Trial) and row.id in fold_of:
-            asked = _without(asked, fold_of[row.id])
-        found.append(asked if isinstance(asked, Skipped) else outcomes(asked))
-    name = given.name if given else None
-    return validation(found, held_out=bool(fold_of), file=file, engine=name)
-
-
-def _without(asked: Trial, fold: Fold) -> Trial:
-    """The trial on the constants and with the bands of a fold that held its row out."""
-    request = asked.request
-    name, family = request.engine.name, request.chip.family
-    known = name if name in fold.engines else request.engine.release_of or name
-    engine = replace(
-        request.engine,
-        constants=fold.engines.get(known, {}),
-        bands=fold.bands.get(known, {}),
-        points=fold.points.get(known, {}),
-    )
-    constants = resolve(fold.constants, engine, Family(family, fold.families.get(family, {})))
-    return asked._replace(request=replace(request, engine=engine, constants=constants))

@@ -16,8 +16,10 @@ PACKAGE = Path(memcalc.__file__).resolve().parent
 #: Rooms of the house by module; packages are rooms of their own.
 ROOMS = {
     **dict.fromkeys(("_version", "errors", "units", "figures"), "ground"),
-    **dict.fromkeys(("noun", "model", "chip", "engine", "workload", "precision", "sizes", "measurement"), "nouns"),
-    **dict.fromkeys(("api", "resolve", "trials"), "library"),
+    **dict.fromkeys(
+        ("noun", "model", "chip", "engine", "workload", "precision", "sizes", "measurement"), "nouns"
+    ),
+    **dict.fromkeys(("accuracy", "api", "resolve", "trials"), "library"),
     **{name: name for name in ("core", "readers", "studies", "render", "cli")},
 }
 #: What each room may import besides itself. Readers stand beside the core, and the library above both.

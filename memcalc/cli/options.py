@@ -104,7 +104,7 @@ def takes(argument: Given, *options: Declared) -> Callable[[Callable[..., Any]],
             show_default=False,
             autocompletion=_completion(argument.complete) if argument.complete else None,
         )
-        after: Any = str if argument.needed else Optional[str]
+        after: Any = str if argument.needed else Optional[str]  # noqa: UP045  read at run time
         missing = inspect.Parameter.empty if argument.needed else None
         parameters = [_parameter(argument.name, Annotated[after, word], missing)]
         for option in options:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memcalc import trials
+from memcalc import accuracy
 from memcalc.cli import options as declared
 from memcalc.cli.options import Declared, Given
 
@@ -33,7 +33,7 @@ OPTIONS = (
 def validate(path: str | None, engine: str | None, in_sample: bool, **options: Any) -> int:  # noqa: FBT001
     """Predict, print, and say by the status whether a row was broken."""
     form = declared.output_format(options)
-    found = trials.validate(path, engine, in_sample=in_sample)
+    found = accuracy.validate(path, engine, in_sample=in_sample)
     from memcalc.render import show
 
     show(found, form, options["file"], no_color=options["no_color"])

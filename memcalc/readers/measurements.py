@@ -21,7 +21,8 @@ from memcalc.readers.regular import Path, file_name, read_head, shown
 LARGEST_FILE_BYTES, LONGEST_LINE = 2**28, 2**20
 _FIELDS = tuple(Measurement._names)  # type: ignore[attr-defined]  # noqa: SLF001
 _COUNTS = ("n_chips", "tp", "pp", "ep", "dp", "batch", "input_tokens", "output_tokens", "context_tokens")
-_LARGEST_COUNT, _LARGEST_METRIC = 10**12, 1e18
+#: Chips are divided over layouts in every way, so their number is bounded by what is built.
+_LARGEST_COUNT, _MOST_CHIPS, _LARGEST_METRIC = 10**12, 10**5, 1e18
 
 
 class Broken(NamedTuple):
@@ -105,8 +106,10 @@ def _problems(row: dict[str, Any]) -> Iterator[str]:
             least = 0 if field in ("input_tokens", "output_tokens", "context_tokens") else 1
             if isinstance(value, bool) or not isinstance(value, int):
                 yield f"{field} is not a whole number: {shown(value)}"
-            elif not least <= value <= _LARGEST_COUNT:
+            elif value < least:
                 yield f"{field} is {shown(value)}, not {least} or more"
+            elif value > (_MOST_CHIPS if field in _OF_CHIPS else _LARGEST_COUNT):
+                yield f"{field} is {shown(value)}, more than there are"
         elif field == "metrics":
             yield from _metric_problems(row)
         elif field in ("core", "reproducible"):
@@ -120,6 +123,7 @@ def _problems(row: dict[str, Any]) -> Iterator[str]:
             yield f"id is {shown(value)}"
 
 
+_OF_CHIPS = ("n_chips", "tp", "pp", "ep", "dp")
 _CHOICES = {
     "workflow": ("decode", "prefill", "serving-throughput", "training", "finetuning", "memory"),
     "kind": ("independent", "vendor measured", "vendor claim"),

@@ -1,4 +1,4 @@
-"""Models written as the TOML that `memcalc.readers.user_files` reads back to the same model."""
+"""Models and engines written as the TOML that `memcalc.readers.user_files` reads back to the same."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from memcalc.engine import Engine
 from memcalc.model import Model
 
 #: What a reader decides anew, and what says nothing where it is a default.
@@ -32,6 +33,26 @@ def model_toml(model: Model) -> str:
     if sources:
         text += "\n[sources]\n"
         text += "".join(f"{_quoted(figure)} = {_inline(source)}\n" for figure, source in sources.items())
+    return text
+
+
+def engine_toml(engine: Engine) -> str:
+    """The TOML preset of an engine: what differs from the defaults, tables last.
+
+    >>> from memcalc.readers.presets import load_engine
+    >>> print(engine_toml(load_engine("vllm")).splitlines()[0])
+    name = "vllm"
+    """
+    table = _table(engine)
+    tables: dict[str, Any] = {
+        key: table.pop(key) for key in ("constants", "points", "bands", "sources") if key in table
+    }
+    tables |= {f"bands.{_quoted(family)}": by for family, by in tables.pop("bands", {}).items()}
+    tables["sources"] = tables.pop("sources", {})
+    text = "".join(f"{key} = {_inline(value)}\n" for key, value in table.items())
+    for name, values in tables.items():
+        if values:
+            text += f"\n[{name}]\n" + "".join(f"{_quoted(k)} = {_inline(v)}\n" for k, v in values.items())
     return text
 
 

@@ -11,6 +11,7 @@ from memcalc.render import export
 
 if TYPE_CHECKING:
     from memcalc.core.report import Report
+    from memcalc.studies.calibrate import Calibration
     from memcalc.studies.compare import Comparison
     from memcalc.studies.validate import Validation
 
@@ -19,7 +20,11 @@ STREAM_WIDTH = 400
 
 
 def show(
-    result: Report | Comparison | Validation, form: str, file: str | None, *, no_color: bool = False
+    result: Report | Comparison | Validation | Calibration,
+    form: str,
+    file: str | None,
+    *,
+    no_color: bool = False,
 ) -> None:
     """Print a result in a format, to the screen or into a file."""
     if form == "table":
@@ -44,9 +49,12 @@ def write(text: str, file: str | None) -> None:
         export.write_out(text)
 
 
-def _screen(result: Report | Comparison | Validation, file: str | None, *, no_color: bool) -> str:
+def _screen(
+    result: Report | Comparison | Validation | Calibration, file: str | None, *, no_color: bool
+) -> str:
     from memcalc.core.report import Report
     from memcalc.render import tables
+    from memcalc.studies.calibrate import Calibration
     from memcalc.studies.compare import Comparison
 
     to_screen = file is None or file == "-"
@@ -56,6 +64,8 @@ def _screen(result: Report | Comparison | Validation, file: str | None, *, no_co
         return tables.fit_screen(result, colour=colour, width=width)
     if isinstance(result, Comparison):
         return tables.compare_screen(result, colour=colour, width=width)
+    if isinstance(result, Calibration):
+        return tables.calibration_screen(result, colour=colour, width=width)
     return tables.validation_screen(result, colour=colour, width=width)
 
 

@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from memcalc.core.remarks import term_title, tier_title
-from memcalc.core.report import Cost, Decode, Report
+from memcalc.core.report import Cost, Decode, Prefill, Report, RequestTime
 from memcalc.render import words
 from memcalc.studies.compare import Comparison, best, label, price, speed
 from memcalc.units import format_bytes
 
 if TYPE_CHECKING:
+    from memcalc.studies.calibrate import Calibration
     from memcalc.studies.validate import Record, Validation
 
 #: Columns of a table on a terminal at most.
@@ -131,23 +132,31 @@ def _bytes(report: Report, width: int) -> Table:
 def _speeds(report: Report, decode: Decode) -> Table:
     """Decode and prefill: likely values, bands, and where a step goes."""
     table = _banded("  how fast")
-    low, high = decode.low["tokens_per_s_per_user"], decode.high["tokens_per_s_per_user"]
-    user = decode.tokens_per_s_per_user
-    band = f"{words.speed(low)} to {words.speed(high)}" if low < high else "a bound: no software is faster"
-    table.add_row("  tokens/s per user", words.speed(user), band)
-    table.add_row("  tokens/s, whole system", words.speed(decode.tokens_per_s))
-    table.add_row("  tokens/s per chip", words.speed(decode.tokens_per_s_per_chip))
-    table.add_row("  decode step", words.seconds(decode.step_s), f"bound by {term_title(decode.bottleneck)}")
+
+    def ends(figure: str, block: Decode | Prefill | RequestTime, form: Callable[[float], str]) -> str:
+        low, high = block.low[figure], block.high[figure]
+        return f"{form(low)} to {form(high)}" if low < high else ""
+
+    for title, figure in (
+        ("  tokens/s per user", "tokens_per_s_per_user"),
+        ("  tokens/s, whole system", "tokens_per_s"),
+        ("  tokens/s per chip", "tokens_per_s_per_chip"),
+    ):
+        value = words.speed(getattr(decode, figure))
+        table.add_row(title, value, ends(figure, decode, words.speed) or "a bound: no software is faster")
+    step = ends("step_s", decode, words.seconds), f"bound by {term_title(decode.bottleneck)}"
+    table.add_row("  decode step", words.seconds(decode.step_s), ", ".join(filter(None, step)))
     for title, seconds, share in words.terms(decode.terms_s, decode.step_s):
         if share >= SMALLEST_SHARE:
             table.add_row(f"    {title}", words.seconds(seconds), f"{words.bar(share, BAR)} {share:.0%}")
     prefill = report.prefill
     if prefill:
-        low, high = prefill.low["time_to_first_token_s"], prefill.high["time_to_first_token_s"]
-        band = f"{words.seconds(low)} to {words.seconds(high)}, bound by {term_title(prefill.bottleneck)}"
-        table.add_row("  time to first token", words.seconds(prefill.time_to_first_token_s), band)
+        first = ends("time_to_first_token_s", prefill, words.seconds)
+        bound = ", ".join(filter(None, (first, f"bound by {term_title(prefill.bottleneck)}")))
+        table.add_row("  time to first token", words.seconds(prefill.time_to_first_token_s), bound)
     if report.request and report.request.latency_s is not None:
-        table.add_row("  whole request", words.seconds(report.request.latency_s))
+        latency = words.seconds(report.request.latency_s)
+        table.add_row("  whole request", latency, ends("latency_s", report.request, words.seconds))
     return table
 
 
@@ -377,3 +386,34 @@ def _record(record: Record) -> tuple[str, ...]:
         f"{record.bias:+.1%}",
         f"{record.band_coverage:.0%}",
     )
+
+
+def calibration_screen(found: Calibration, *, colour: bool, width: int) -> str:
+    """The screen of `memcalc calibrate`."""
+    screen = _Screen(colour=colour, width=width)
+    before, after = f"{found.error_before:.1%}", f"{found.error_after:.1%}"
+    screen.line(
+        f"{found.engine.name}: off by {after} on {_rows(found.used)}, {found.base} by {before}", "bold"
+    )
+    if found.used > 1:
+        screen.line(f"a row that is held out is off by {found.error_held_out:.1%} (medians all)")
+    screen.line("")
+    table = _grid("  the 80 % band", "rows", "before", "now")
+    for band in found.bands:
+        table.add_row(f"  {band.task}", f"{band.rows:,}", f"×/÷ {band.before:.2f}", f"×/÷ {band.after:.2f}")
+    screen.block(table)
+    if found.moved:
+        table = _grid("  what moved", "before", "now")
+        for one in found.moved:
+            table.add_row(f"  {one.constant}", f"{one.before:.4g}", f"{one.after:.4g}")
+        screen.block(table)
+    for entry in found.skipped[:_MOST_BROKEN]:
+        screen.line(f"  {'broken' if entry.broken else 'skipped'}  {entry.id}: {entry.reason}")
+    rest = len(found.skipped) - _MOST_BROKEN
+    if rest > 0:
+        screen.line(f"  and {rest:,} more")
+    return screen.text()
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} rows" if count != 1 else "1 row"

@@ -8,7 +8,7 @@ so that being twice too fast counts as much as half too fast.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import exp, log
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from memcalc.core.placement import Placement
 from memcalc.core.remarks import band_of
 from memcalc.core.report import SCHEMA_VERSION
 from memcalc.core.residency import Residency
-from memcalc.core.search import Request, choose
+from memcalc.core.search import Request, choose, nearest
 from memcalc.core.serving import continuous, saturated, static_batch_s
 from memcalc.engine import Constants
 from memcalc.measurement import Measurement
@@ -31,7 +31,9 @@ DECODE, REQUEST, PREFILL = "decode", "request", "prefill"
 STATIC, CLOSED, SATURATED, MEMORY = "static batch", "known concurrency", "saturated", "memory"
 #: Tasks in which sequences may wait.
 LOADED = (CLOSED, SATURATED)
-TASKS = (DECODE, REQUEST, PREFILL, STATIC, CLOSED, SATURATED, MEMORY)
+#: How a step of several sequences is called in the record; its trials are as those of one.
+BATCHED = "decode of a batch"
+TASKS = (DECODE, BATCHED, REQUEST, PREFILL, STATIC, CLOSED, SATURATED, MEMORY)
 #: Sizes are counted, not fitted: logs are held to this factor.
 MEMORY_BAND = 1.05
 GIB = 2.0**30
@@ -167,7 +169,8 @@ class Validation:
 
     def lines(self) -> list[dict[str, object]]:
         """The same, and a line with the reason for each row that was not predicted."""
-        return [*self.rows(), *({"id": one.id, "reason": one.reason} for one in self.skipped)]
+        reasons: list[dict[str, object]] = [{"id": one.id, "reason": one.reason} for one in self.skipped]
+        return [*self.rows(), *reasons]
 
     @property
     def broken(self) -> tuple[Skipped, ...]:
@@ -260,7 +263,11 @@ def outcomes(trial: Trial, constants: Constants | None = None) -> list[Outcome] 
         return _memory(trial)
     how = setup(trial)
     if how is None:
-        return Skipped(trial.row.id, "does not fit, even without reserves")
+        possible = nearest(trial.request) is not None
+        reason = (
+            "does not fit, even without reserves" if possible else "no layout divides it so over its chips"
+        )
+        return Skipped(trial.row.id, reason)
     try:
         speed = tokens_per_s(trial, how, constants or trial.request.constants)
     except ZeroDivisionError:
@@ -293,9 +300,9 @@ def _outcome(trial: Trial, metric: str, measured: float, predicted: float, facto
     return Outcome(
         id=row.id,
         workflow=row.workflow,
-        task=trial.task,
+        task=BATCHED if trial.task == DECODE and asked.workload.batch > 1 else trial.task,
         engine=asked.engine.name,
-        family=asked.chip.family,
+        family=asked.chip.family if row.chip else "any",
         kind=row.kind,
         chip=asked.chip.name,
         metric=metric,
@@ -364,7 +371,7 @@ def _kv_room_gib(row: Measurement, asked: Request, held: Residency) -> float | N
 
 
 def _figures(one: Record) -> dict[str, Any]:
-    return {field: getattr(one, field) for field in Record._names}  # type: ignore[attr-defined]
+    return {field.name: getattr(one, field.name) for field in fields(Record)}
 
 
 def _row(one: Outcome) -> dict[str, object]:
