@@ -275,8 +275,9 @@ def _date(text: str) -> str:
 def _model(word: str) -> str | None:
     """The preset that the last part of a path or of org/name names exactly."""
     last = word.replace("\\", "/").rpartition("/")[2].lower()
-    last = re.sub(r"\.gguf$", "", last)
-    stems = [last, re.sub(r"[-_.](instruct|chat|it|hf|fp8|awq|gptq|base|bf16|nvfp4)\b.*$", "", last)]
+    last = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", last)
+    last = re.sub(r"[-._](ud-)?(i?q\d\w*|b?f16|fp16|mxfp4)$", "", last)
+    stems = [last, re.sub(r"[-_.](instruct|chat|it|hf|fp8|awq|gptq|base|nvfp4)\b.*$", "", last)]
     stems += [stem.removeprefix("meta-") for stem in stems]
     return next((stem for stem in stems if presets.find("models", stem)), None)
 
@@ -303,7 +304,7 @@ def _devices(words: str) -> dict[str, Any]:
         plain = re.sub(r"^(nvidia|amd|intel\(r\)|apple)\s+", "", word)
         plain = re.sub(r"\bgeforce\b|\bradeon\b|\(tm\)|\(r\)|\bgraphics\b", "", plain)
         plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-        chip = next((name for name in (plain, f"apple-{plain}") if presets.find("chips", name)), None)
+        chip = presets.find("chips", plain) or presets.find("chips", f"apple-{plain}")
     return {"chip": chip, "n_chips": len(names)} if chip else {}
 
 

@@ -397,10 +397,13 @@ def calibration_screen(found: Calibration, *, colour: bool, width: int) -> str:
     )
     if found.used > 1:
         screen.line(f"a row that is held out is off by {found.error_held_out:.1%} (medians all)")
+    for warning in found.warnings:
+        screen.line(f"note: {warning}", "yellow")
     screen.line("")
     table = _grid("  the 80 % band", "rows", "before", "now")
     for band in found.bands:
-        table.add_row(f"  {band.task}", f"{band.rows:,}", f"×/÷ {band.before:.2f}", f"×/÷ {band.after:.2f}")
+        title = f"  {band.task} on {band.family}"
+        table.add_row(title, f"{band.rows:,}", f"×/÷ {band.before:.2f}", f"×/÷ {band.after:.2f}")
     screen.block(table)
     if found.moved:
         table = _grid("  what moved", "before", "now")

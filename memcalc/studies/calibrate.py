@@ -55,8 +55,10 @@ SCALE = 0.06
 #: Share of errors that a band holds, and the rows at which a group's own counts as much as what it came from.
 HELD, SHRINK = 0.8, 6.0
 _STEPS, _NUDGE, _LONGEST = 20, 1e-3, 0.7
+#: A median error after the fit that no stack accounts for.
+UNEXPLAINED = 0.5
 #: Up to so many rows each is held out by itself; beyond, parts of them.
-_MOST_PARTS = 20
+_MOST_PARTS = 10
 Moves = tuple[float, ...]
 
 
@@ -71,8 +73,9 @@ class Moved:
 
 @noun
 class Band:
-    """The band of a task before and after, and how many rows it then rests on."""
+    """The band of a task on a chip family before and after, and how many rows it then rests on."""
 
+    family: str
     task: str
     rows: int
     before: float
@@ -110,7 +113,7 @@ class Calibration:
             "memcalc_version": __version__,
             "command": "calibrate",
             "inputs": {"file": self.file, "engine": self.base},
-            "warnings": [],
+            "warnings": list(self.warnings),
             "engine": {"name": self.engine.name, "constants": dict(self.engine.constants),
                        "points": dict(self.engine.points)},
             "rows": self.used,
@@ -118,10 +121,17 @@ class Calibration:
             "median_abs_error": {"before": self.error_before, "after": self.error_after,
                                  "held_out": self.error_held_out},
             "moved": [{"constant": m.constant, "before": m.before, "after": m.after} for m in self.moved],
-            "bands": [{"task": b.task, "rows": b.rows, "before": b.before, "after": b.after}
+            "bands": [{"family": b.family, "task": b.task, "rows": b.rows, "before": b.before, "after": b.after}
                       for b in self.bands],
             "skipped": [{"id": s.id, "reason": s.reason, "broken": s.broken} for s in self.skipped],
         }  # fmt: skip
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know before he uses the engine."""
+        if self.error_after < UNEXPLAINED:
+            return ()
+        return ("constants do not explain these rows: see that chip, model, formats and units are right",)
 
     def lines(self) -> list[dict[str, object]]:
         """The whole on one line."""
@@ -268,20 +278,33 @@ def _bands(rows: Sequence[_Row], errors: Sequence[float]) -> dict[tuple[str, str
     for key, group in sizes.items():
         own, count = quantile(sorted(group), HELD), len(group)
         size = (count * own + SHRINK * log(before[key])) / (count + SHRINK)
-        found[key] = Band(key[1], count, before[key], round(exp(size), 3))
+        found[key] = Band(*key, count, before[key], round(exp(size), 3))
     return found
 
 
 def fitted(rows: Sequence[_Row], start: Moves) -> Moves:
-    """The most likely moves: damped Gauss-Newton steps on reweighted least squares."""
+    """The most likely moves.
+
+    Where all rows are far off none of them is an outlier: the scale of errors starts at theirs and narrows.
+    """
+    moves = start
+    scale = max(SCALE, median(abs(row.error(moves)) for row in rows))
+    while True:
+        moves = _fitted(rows, moves, scale)
+        if scale <= SCALE:
+            return moves
+        scale = max(SCALE, scale / 3.0)
+
+
+def _fitted(rows: Sequence[_Row], moves: Moves, scale: float) -> Moves:
+    """Damped Gauss-Newton steps on reweighted least squares."""
     widths = tuple(WIDTHS.values())
     count = len(widths)
-    moves = start
     errors = [row.error(moves) for row in rows]
-    now, damping = _cost(errors, moves, widths), 1e-3
+    now, damping = _cost(errors, moves, widths, scale), 1e-3
     for _ in range(_STEPS):
         slopes = [_slopes(row.error, moves, error) for row, error in zip(rows, errors, strict=True)]
-        weights = [1.0 / (1.0 + (error / SCALE) ** 2 / 2.0) / SCALE**2 for error in errors]
+        weights = [1.0 / (1.0 + (error / scale) ** 2 / 2.0) / scale**2 for error in errors]
         hessian = [[0.0] * count for _ in range(count)]
         gradient = [move / width**2 for move, width in zip(moves, widths, strict=True)]
         for slope, weight, error in zip(slopes, weights, errors, strict=True):
@@ -299,7 +322,7 @@ def fitted(rows: Sequence[_Row], start: Moves) -> Moves:
             step = _solved(damped, gradient)
             there = tuple(m - max(-_LONGEST, min(_LONGEST, s)) for m, s in zip(moves, step, strict=True))
             errors_there = [row.error(there) for row in rows]
-            cost_there = _cost(errors_there, there, widths)
+            cost_there = _cost(errors_there, there, widths, scale)
             if cost_there < now:
                 break
             damping *= 8.0
@@ -312,8 +335,8 @@ def fitted(rows: Sequence[_Row], start: Moves) -> Moves:
     return moves
 
 
-def _cost(errors: Sequence[float], moves: Moves, widths: Sequence[float]) -> float:
-    far = sum(log(1.0 + (error / SCALE) ** 2 / 2.0) for error in errors)
+def _cost(errors: Sequence[float], moves: Moves, widths: Sequence[float], scale: float) -> float:
+    far = sum(log(1.0 + (error / scale) ** 2 / 2.0) for error in errors)
     return far + sum((move / width) ** 2 for move, width in zip(moves, widths, strict=True)) / 2.0
 
 

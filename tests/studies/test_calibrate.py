@@ -51,6 +51,23 @@ def test_planted_constants_are_found_again():
     assert moved["compute_efficiency"] < 0.9
 
 
+@pytest.mark.parametrize("moves", [{"layer_s": 1.5}, {"compute_efficiency": -1.5, "layer_s": 1.0}])
+def test_a_stack_that_is_far_slower_is_no_outlier(moves):
+    found = calibrate(trials(POINTS, moves), BASE, WHOLE, "mine", "rows.jsonl")
+    assert found.error_before > 0.3
+    assert found.error_after < 0.05
+    assert not found.warnings
+
+
+def test_rows_of_another_machine_are_not_explained_and_it_says_so():
+    rows = trials(POINTS, {})
+    rows = [
+        one._replace(row=replace(one.row, metrics={k: v / 300 for k, v in one.row.metrics.items()}))
+        for one in rows
+    ]
+    assert "do not explain" in calibrate(rows, BASE, WHOLE, "mine", "rows.jsonl").warnings[0]
+
+
 def test_rows_that_are_predicted_move_nothing():
     found = calibrate(trials(POINTS, {}), BASE, WHOLE, "mine", "rows.jsonl")
     assert found.moved == ()
