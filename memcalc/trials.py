@@ -33,11 +33,11 @@ from memcalc.workload import Precision, Workload
 
 #: Where a row does not say how long the context is.
 ASSUMED_CONTEXT = 1024
-#: Mean prompt of the data sets of MLPerf Inference 5.1, which its results do not state.
-MLPERF_PROMPTS = {
-    "llama-2-70b": 294, "llama-3.1-405b": 9428, "llama-3.1-8b": 778, "mixtral-8x7b": 458, "deepseek-r1": 1600,
-}  # fmt: skip
-MLPERF_OUTPUTS = {"llama-3.1-8b": 128}
+#: Mean prompts and answers of the data sets of MLPerf Inference 5.1 [tokens], which its results leave out.
+#: 405B and R1: mlcommons.org/2025/04/llm-inference-v5 and 2025/09/deepseek-inference-5-1. 8B: 2025/09/small-llm-inference-5-1,
+#: its answers end at the limit of 128 (mlcommons/inference, issue 2256). Llama 2: others who tokenised the prompts.
+MLPERF_PROMPTS = {"llama-2-70b": 221, "llama-3.1-405b": 9400, "llama-3.1-8b": 778, "deepseek-r1": 800}
+MLPERF_OUTPUTS = {"llama-3.1-8b": 129}
 
 
 class _UnclearError(Exception):
@@ -264,7 +264,7 @@ def _tokens(row: Measurement, task: str, assumed: list[str]) -> tuple[int, int, 
         prompt = MLPERF_PROMPTS[row.model]
         assumed.append(f"prompts of {prompt} tokens, the mean of the data set")
         if output is None:
-            output = MLPERF_OUTPUTS.get(row.model, 128)
+            output = MLPERF_OUTPUTS.get(row.model, ASSUMED_CONTEXT)
             assumed.append(f"answers of {output} tokens")
     if task == MEMORY:
         return prompt or 0, output or 0, context or prompt or 1
@@ -325,7 +325,8 @@ def _speculation(row: Measurement, work: Workload, assumed: list[str]) -> Worklo
     return replace(work, draft_tokens=drafts, acceptance=acceptance)
 
 
-#: Longest time per output token that the scenarios of MLPerf Inference 5.1 allow at their 99th percentile [s].
+#: Longest time per output token that the scenarios of MLPerf Inference 5.1 allow at their 99th percentile [s]
+#: (mlcommons/inference, loadgen/mlperf.conf).
 _MLPERF_TPOT_S = {
     ("llama-2-70b", "server"): 0.2, ("llama-2-70b", "interactive"): 0.04,
     ("llama-3.1-405b", "server"): 0.175, ("llama-3.1-405b", "interactive"): 0.08,
