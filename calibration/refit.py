@@ -74,8 +74,8 @@ FIXED = {
     "byte_unpack_share": 0.6,
 }
 FOLDS = 10
-#: Steps of the fit on all rows, and from there on those of a fold.
-STEPS, FOLD_STEPS = 25, 6
+#: Steps at most at each scale of errors: a wide one finds the valley, the narrow one its floor.
+STEPS, WIDE = 40, 0.3
 
 
 class Row(NamedTuple):
@@ -121,12 +121,16 @@ def transformed(name: str, value: float) -> float:
 
 
 def plain(values: Vector) -> dict[str, float]:
-    """Constants by name, to four digits."""
-    found = {}
-    for name, z in zip(NAMES, values, strict=True):
-        value = 1.0 / (1.0 + exp(-z)) if name in FRACTIONS else exp(z)
-        found[name] = float(f"{value:.4g}")
-    return found
+    """Constants by name."""
+    return {
+        name: 1.0 / (1.0 + exp(-z)) if name in FRACTIONS else exp(z)
+        for name, z in zip(NAMES, values, strict=True)
+    }
+
+
+def rounded(values: Vector) -> dict[str, float]:
+    """Constants by name, to the four digits that presets have."""
+    return {name: float(f"{value:.4g}") for name, value in plain(values).items()}
 
 
 def constants(values: Vector) -> Constants:
@@ -171,8 +175,13 @@ def residual(row: Row, values: Vector) -> float:
     return log(validate.tokens_per_s(row.trial, row.how, constants(values)) / row.measured)
 
 
-def fitted(rows: list[Row], start: Fit, steps: int) -> Fit:
-    """The most likely constants for the rows, from a start."""
+def fitted(rows: list[Row]) -> Fit:
+    """The most likely constants for the rows. It starts from the priors, so that it knows no other rows."""
+    return narrowed(rows, narrowed(rows, prior(), WIDE), SCALE)
+
+
+def narrowed(rows: list[Row], start: Fit, scale: float) -> Fit:
+    """The most likely constants for a scale of errors, from a start."""
     moves = sorted({move for row in rows for move in row.moves})
     count = len(NAMES)
     place = {move: count * (1 + index) for index, move in enumerate(moves)}
@@ -192,12 +201,12 @@ def fitted(rows: list[Row], start: Fit, steps: int) -> Fit:
         return np.array([residual(row, values(index, at)) for index, row in enumerate(rows)])
 
     def cost(at: Vector, errors: Vector) -> float:
-        far = np.log1p((errors / SCALE) ** 2 / 2).sum()
+        far = np.log1p((errors / scale) ** 2 / 2).sum()
         return float(far + (((at - centre) / widths) ** 2).sum() / 2)
 
     errors = residuals(theta)
     now, damping, nudge = cost(theta, errors), 1e-3, 1e-3
-    for _ in range(steps):
+    for _ in range(STEPS):
         jacobian = np.zeros((len(rows), len(theta)))
         for index, row in enumerate(rows):
             here = values(index, theta)
@@ -207,7 +216,7 @@ def fitted(rows: list[Row], start: Fit, steps: int) -> Fit:
                 slope = (residual(row, there) - errors[index]) / nudge
                 for first in columns[index]:
                     jacobian[index, first + k] = slope
-        weight = 1.0 / (1.0 + (errors / SCALE) ** 2 / 2) / SCALE**2
+        weight = 1.0 / (1.0 + (errors / scale) ** 2 / 2) / scale**2
         hessian = (jacobian * weight[:, None]).T @ jacobian + np.diag(1.0 / widths**2)
         gradient = (jacobian * weight[:, None]).T @ errors + (theta - centre) / widths**2
         for _ in range(7):
@@ -222,7 +231,7 @@ def fitted(rows: list[Row], start: Fit, steps: int) -> Fit:
             break
         gained, theta, errors, now = now - there_cost, theta + step, errors_there, there_cost
         damping = max(damping / 8, 1e-6)
-        if gained < 1e-3 * now:
+        if gained < 3e-4 * now:
             break
     return Fit(theta[:count], {move: theta[place[move] : place[move] + count] for move in moves})
 
@@ -315,14 +324,14 @@ def show(title: str, errors: Errors) -> None:
 
 def tables(fit: Fit, rows: list[Row]) -> dict[str, dict[str, dict[str, float]]]:
     """The constants as presets have them: global ones, by engine and by chip family, without what is global."""
-    whole = plain(fit.whole)
+    whole = rounded(fit.whole)
     engines, families = {}, {}
     for row in rows:
-        families[row.family] = plain(fit.at([f"family {row.family}"]))
-        engines[row.engine] = plain(fit.at(move for move in row.moves if not move.startswith("family")))
+        families[row.family] = rounded(fit.at([f"family {row.family}"]))
+        engines[row.engine] = rounded(fit.at(move for move in row.moves if not move.startswith("family")))
         parent = row.trial.request.engine.release_of
         if parent:
-            engines.setdefault(parent, plain(fit.at([f"engine {parent}"])))
+            engines.setdefault(parent, rounded(fit.at([f"engine {parent}"])))
 
     def moved(values: Mapping[str, float]) -> dict[str, float]:
         return {name: value for name, value in values.items() if abs(value / whole[name] - 1.0) > 0.005}
@@ -343,7 +352,7 @@ def main() -> int:
     fit: Fit | None = None
     for _ in range(2):  # the layouts that rows leave open depend on the constants
         rows = rows_of(found, fit)
-        fit = fitted(rows, fit or prior(), STEPS)
+        fit = fitted(rows)
     assert fit is not None  # noqa: S101
     show("in the fit", [(row, residual(row, fit.at(row.moves))) for row in rows])
     fold_of = validate.in_folds((row.group for row in rows), FOLDS)
@@ -351,7 +360,7 @@ def main() -> int:
     fold_fits = []
     for fold in range(FOLDS):
         kept = [row for row in rows if fold_of[row.group] != fold]
-        part = fitted(kept, fit, FOLD_STEPS)
+        part = fitted(kept)
         fold_fits.append((tables(part, kept), part))
         errors += [(row, residual(row, part.at(row.moves))) for row in rows if fold_of[row.group] == fold]
         print(f"fold {fold + 1} of {FOLDS}: {len(rows) - len(kept)} rows held out", file=sys.stderr)

@@ -51,7 +51,7 @@ WIDTHS: Mapping[str, float] = {
     "activation_bytes": 0.5,
 }
 #: Error of the logarithm from which on a row pulls less.
-SCALE = 0.06
+SCALE = 0.1
 #: Share of errors that a band holds, and the rows at which a group's own counts as much as what it came from.
 HELD, SHRINK = 0.8, 6.0
 _STEPS, _NUDGE, _LONGEST = 20, 1e-3, 0.7
