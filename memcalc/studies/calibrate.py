@@ -32,12 +32,12 @@ from memcalc.studies.validate import (
 )
 
 #: Widths of the priors of the moves by engine and by chip family, in log-odds for fractions and logarithms
-#: for the others. What streams from memory differs least.
+#: for the others. What streams from memory differs least; how often a cache is read, by the kernel of attention.
 WIDTHS: Mapping[str, float] = {
     "memory_efficiency": 0.25,
     "compute_efficiency": 0.5,
     "attention_efficiency": 0.5,
-    "kv_efficiency": 0.25,
+    "kv_efficiency": 0.6,
     "link_efficiency": 0.5,
     "weight_only_efficiency": 0.5,
     "expert_efficiency": 0.5,
