@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TERMINAL_WIDTH = 100
 #: Columns of the bar that shows where a step goes, and the smallest share of a step that has one.
 BAR, SMALLEST_SHARE = 24, 0.005
+#: Who measured, in a word.
+_KINDS = {"vendor measured": "vendor", "vendor claim": "claim"}
 #: So many broken rows are listed; the JSON has all.
 _MOST_BROKEN = 20
 _LABELS = {"kv_cache": "KV cache"}
@@ -339,19 +341,19 @@ def validation_screen(found: Validation, *, colour: bool, width: int) -> str:
         screen.block(table)
     if found.groups:
         table = _plain_table()
-        for title in ("  task", "engine", "chip family", "kind"):
+        for title in ("  task", "engine", "chips", "source"):
             table.add_column(title, no_wrap=True)
-        for title in ("figures", "median", "9 in 10", "bias", "in band"):
+        for title in ("n", "median", "9 in 10", "bias", "band"):
             table.add_column(title, justify="right", no_wrap=True)
         for group in found.groups:
-            table.add_row(f"  {group.task}", group.engine, group.family, group.kind, *_record(group.record))
+            kind = _KINDS.get(group.kind, group.kind)
+            table.add_row(f"  {group.task}", group.engine, group.family, kind, *_record(group.record))
         screen.block(table)
     if found.worst:
-        table = _grid("  the worst", "measured", "predicted", "ratio")
-        table.add_column("")
+        table = _grid("  the worst, tokens/s as each row counts them", "measured", "predicted", "ratio")
         for one in found.worst:
             figures = words.speed(one.measured), words.speed(one.predicted), f"{one.ratio:.2f}"
-            table.add_row(f"  {one.id}", *figures, one.metric)
+            table.add_row(f"  {one.id}", *figures)
         screen.block(table)
     reasons: dict[str, list[str]] = {}
     for entry in found.skipped:

@@ -179,8 +179,8 @@ class Validation:
 
     @property
     def worst(self) -> tuple[Outcome, ...]:
-        """The largest errors of rows that state enough to be predicted, the largest first."""
-        sure = (one for one in self.outcomes if one.reproducible)
+        """The largest errors of speeds that rows state enough of to be predicted, the largest first."""
+        sure = (one for one in self.outcomes if one.reproducible and one.task != MEMORY)
         return tuple(sorted(sure, key=lambda one: -one.error)[:WORST])
 
 

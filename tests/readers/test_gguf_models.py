@@ -575,7 +575,8 @@ def raw(path, word, metadata, tensors, **general):
         offset += -(-int(np.prod(shape, dtype=object)) // block * size // 32) * 32
     with open(path, "wb") as file:
         file.write(header)
-        file.truncate(len(header) + 64 + offset)
+        # Where a shape asks for more than a file can have, the file ends early: that is refused too.
+        file.truncate(len(header) + 64 + min(offset, 2**40))
     return str(path)
 
 
