@@ -17,9 +17,14 @@ UNCALIBRATED_BAND = 2.0
 
 
 def calibrated(request: Request) -> bool:
-    """Whether the engine's constants rest on measurements of this chip family."""
-    engine, family = request.engine, request.chip.family
-    return not request.changed and engine.evidence == "calibrated" and engine.points.get(family, 0) > 0
+    """Whether the engine's constants rest on measurements of this chip family.
+
+    A chip that is only announced has no record, whatever family it will belong to.
+    """
+    engine, chip = request.engine, request.chip
+    if request.changed or chip.status.startswith("announced"):
+        return False
+    return engine.evidence == "calibrated" and engine.points.get(chip.family, 0) > 0
 
 
 def band_of(request: Request, task: str) -> float:

@@ -747,3 +747,23 @@ def test_no_engine_is_faster_than_the_bare_roofline(fit, words, layout):
             decode = fit(words, given, f"--engine {engine}")["decode"]
             if decode:
                 assert ideal <= decode["step_s"] * (1 + CLOSE), (engine, given)
+
+
+def test_every_figure_of_speed_and_cost_has_a_band(fit):
+    report = fit("llama-3.1-8b --chip h100-sxm -b 4 --output 1k")
+    for block, plain in (
+        ("decode", ("bottleneck", "terms_s")),
+        ("prefill", ("bottleneck", "terms_s")),
+        ("request", ()),
+        ("cost", ("usd_per_chip_hour", "utilization", "price_kind", "price_date", "watts", "energy_terms_j")),
+    ):
+        figures = set(report[block]) - {"low", "high", *plain}
+        assert figures == set(report[block]["low"]) == set(report[block]["high"])
+        for figure in figures:
+            assert report[block]["low"][figure] < report[block][figure] < report[block]["high"][figure]
+
+
+def test_a_chip_that_is_only_announced_is_not_calibrated(fit):
+    report = fit("llama-3.1-8b --chip mi455x")
+    assert report["evidence"]["decode"] == "estimate"
+    assert report["decode"]["high"]["step_s"] >= 2 * report["decode"]["step_s"]
