@@ -51,7 +51,9 @@ def trial(row: Measurement, engine: Engine | None = None) -> Trial | Skipped:
     except _UnclearError as error:
         return Skipped(row.id, str(error))
     except MemcalcError as error:
-        return Skipped(row.id, error.message)
+        # What is near, without where to see the rest: a reason is one line.
+        near = (error.hint or "").partition("?")
+        return Skipped(row.id, f"{error.message}: {near[0]}?" if near[1] else error.message)
 
 
 def _trial(row: Measurement, given: Engine | None) -> Trial:
@@ -117,7 +119,7 @@ def _task(row: Measurement) -> str:
 
 def _model(row: Measurement) -> Model:
     if presets.find("models", row.model) is None:
-        raise _UnclearError(f"the architecture of {row.model} is not known")
+        raise presets.unknown("models", row.model)
     return _load_model(row.model)
 
 
@@ -160,7 +162,7 @@ def _system(row: Measurement, task: str, assumed: list[str]) -> System:
             raise _UnclearError("the chip is not stated")
         chip = _load_chip("h100-sxm")  # sizes of weights and caches are the same anywhere
     elif presets.find("chips", row.chip) is None:
-        raise _UnclearError(f"the figures of {row.chip} are not known well enough")
+        raise presets.unknown("chips", row.chip)
     else:
         chip = _load_chip(row.chip)
     count = row.n_chips

@@ -73,6 +73,10 @@ def evidence(request: Request) -> dict[str, str]:
     worth = {"decode": result, "chip": "estimate" if chip.hypothetical or request.changed else weakest}
     if calibrated(request):
         worth["rests_on"] = f"{engine.points[chip.family]} rows of {engine.name} on {chip.family}"
+    elif engine.inherits and not engine.ideal:
+        rows = engine.points.get(chip.family, 0)
+        why = f"{rows or 'no'} rows of {engine.name} on {chip.family}"
+        worth["rests_on"] = "uncalibrated: " + ("figures were set by hand" if request.changed else why)
     return worth
 
 

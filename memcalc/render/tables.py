@@ -332,6 +332,8 @@ def validation_screen(found: Validation, *, colour: bool, width: int) -> str:
     screen.line("")
     for entry in found.broken[:_MOST_BROKEN]:
         screen.line(f"  broken  {entry.id}: {entry.reason}", "red")
+    if found.broken:
+        screen.line("")
     table = _grid("  how far off", "figures", "median", "9 in 10", "bias", "in 80 % band")
     for task, record in found.by_task.items():
         table.add_row(f"  {task}", *_record(record))

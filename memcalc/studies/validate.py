@@ -37,6 +37,9 @@ TASKS = (DECODE, BATCHED, REQUEST, PREFILL, STATIC, CLOSED, SATURATED, MEMORY)
 #: Sizes are counted, not fitted: logs are held to this factor.
 MEMORY_BAND = 1.05
 GIB = 2.0**30
+#: The load with which an engine is taken to look for the peak of its activations where a log leaves it out: 256
+#: sequences, long vLLM's default of max_num_seqs, and a chunk of prefill as its preset has it.
+PROFILED_SEQUENCES, PROFILED_TOKENS = 256, 8192
 #: So many of the worst are shown.
 WORST = 10
 
@@ -363,10 +366,11 @@ def _kv_room_gib(row: Measurement, asked: Request, held: Residency) -> float | N
             return None
         total = max(tier.capacity_bytes or 0 for _, tier in asked.chip.homes) / GIB
     share = metrics.get("gpu_memory_utilization", asked.engine.usable_memory)
-    batch = 256  # vLLM profiles with that many sequences
     weights = metrics.get("weights_gib_per_chip", sum(held.parts.values()) / GIB)
     runtime = metrics.get("non_torch_gib", held.reserved / GIB)
-    activations = metrics.get("activation_peak_gib", held.activations(batch, 8192) / GIB)
+    activations = metrics.get(
+        "activation_peak_gib", held.activations(PROFILED_SEQUENCES, PROFILED_TOKENS) / GIB
+    )
     return total * share - weights - runtime - activations
 
 

@@ -54,7 +54,7 @@ def test_a_line_for_each_figure_or_a_reason(line, file):
     assert {"id", "workflow", "metric", "measured", "predicted", "ratio", "low", "high"} <= set(row)
     assert row["low"] < row["predicted"] < row["high"]
     assert row["ratio"] == pytest.approx(row["predicted"] / row["measured"])
-    assert reason == {"id": "gone", "reason": "the figures of abacus are not known well enough"}
+    assert reason == {"id": "gone", "reason": "unknown chip 'abacus'"}
 
 
 @pytest.mark.parametrize(
