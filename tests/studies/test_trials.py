@@ -122,7 +122,7 @@ def test_drafts_by_their_accepted_length():
     [
         ({"model": "gpt-9"}, "unknown model 'gpt-9'"),
         ({"chip": "abacus"}, "unknown chip 'abacus'"),
-        ({"chip": "h100"}, "unknown chip 'h100': did you mean 'h100-sxm'"),
+        ({"chip": "h100"}, "unknown chip 'h100': did you mean 'h800' or 'h100-sxm'"),
         ({"chip": None}, "the chip is not stated"),
         ({"weights": "3.1415"}, "unknown precision '3.1415'"),
         ({"kv": "q4_k_m"}, "unknown precision 'q4_k_m'"),
