@@ -485,10 +485,16 @@ class Layers:
 
 @noun
 class Source:
-    """Where a figure comes from and what it is worth."""
+    """Where a figure comes from and what it is worth; `conflicts` says what other sources have instead.
+
+    `grade` is for figures that a result hangs on: A several independent points, B a peer-reviewed text of
+    the vendor or a measurement at second hand, C a claim of the vendor or a fit to one point, D an assumption.
+    """
 
     kind: Literal["vendor", "independent", "derived", "estimate"]
     source: str
+    grade: Literal["A", "B", "C", "D"] | None = None
+    conflicts: str = ""
 
 
 #: Kinds of evidence, strongest first.
