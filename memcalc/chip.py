@@ -17,6 +17,8 @@ from memcalc.noun import noun
 TIERS = ("rom", "sram", "hbm", "gddr", "lpddr", "ddr", "host", "flash")
 #: Tiers on the die: a tensor here is "on chip".
 ON_CHIP = ("rom", "sram")
+#: Memory of the node or the system: it is reached over the host link.
+BEYOND = ("host", "flash")
 #: How a person reads the name of a tier.
 TIER_TITLES = {"rom": "ROM", "sram": "SRAM", "hbm": "HBM", "gddr": "GDDR", "lpddr": "LPDDR",
                "ddr": "DDR", "host": "host memory", "flash": "flash"}  # fmt: skip
@@ -28,7 +30,8 @@ Plan = Literal["on-chip", "weights-on-chip", "dram"]
 class Tier:
     """One memory of a chip (or the chip's share of a memory of its node).
 
-    Tensors may live here only where `home` is true; else `role` says what it is. `usable` is the
+    Tensors may live here only where `home` is true, and only those that it `holds` (`cache`: KV cache and
+    activations); else `role` says what it is. `usable` is the
     share that tensors may fill, None for the engine's. `effective_bytes_per_s` is what decode has
     been seen to draw where the nominal bandwidth is not reachable.
     """
@@ -38,7 +41,7 @@ class Tier:
     effective_bytes_per_s: float | None = None
     home: bool = False
     role: Literal["home", "cache", "scratchpad", "attached"] = "home"
-    holds: Literal["all", "weights"] = "all"
+    holds: Literal["all", "weights", "cache"] = "all"
     usable: float | None = None
     energy_j_per_byte: float | None = None
     detail: str = ""
@@ -136,7 +139,7 @@ class Chip:
 
 def _speed(item: tuple[str, Tier]) -> tuple[int, float]:
     name, tier = item
-    kind = 0 if name == "rom" else 1 if name in ON_CHIP else 3 if name in ("host", "flash") else 2
+    kind = 0 if name == "rom" else 1 if name in ON_CHIP else 3 if name in BEYOND else 2
     return kind, -(tier.bandwidth_bytes_per_s or 0.0)
 
 

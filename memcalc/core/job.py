@@ -5,14 +5,24 @@ What does not depend on batch and context is worked out once, so that a question
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from memcalc.chip import Chip
 from memcalc.core.ledger import Ledger, expert_hits
-from memcalc.core.placement import ORDERS, PART_OF, PLANS, Placement, place, rooms
+from memcalc.core.placement import (
+    HOT_WEIGHTS,
+    ORDERS,
+    PART_OF,
+    PLANS,
+    Placement,
+    Shares,
+    balance,
+    place,
+    rooms,
+)
 from memcalc.core.residency import Residency
-from memcalc.core.timing import Pass, Timer
+from memcalc.core.timing import BOUNDLESS, Pass, Timer
 from memcalc.engine import Constants, Engine
 from memcalc.workload import Layout, Workload
 
@@ -46,6 +56,7 @@ class Job:
         self.book, self.chip, self.engine, self.layout = book, chip, engine, layout
         self.held = Residency(book, layout, chip, engine)
         self.rooms = rooms(chip, engine)
+        self._alone = len(self.rooms) == 1
         self.timer = Timer(book, chip, constants, engine, layout, activations)
 
     def micro_batch(self, batch: int) -> tuple[int, int]:
@@ -60,27 +71,71 @@ class Job:
         return -(-sequences // each), each
 
     def place(self, batch: int, context: int) -> Placement:
-        """The fastest placement: where the orders differ each is timed, and the chip's plan goes first."""
-        if len(self.rooms) == 1:
+        """The fastest placement: where candidates differ each is timed, and the chip's plan goes first."""
+        if self._alone:
             return place(self.held, self.rooms, batch, context, "weights-first")
-        found: list[tuple[bool, float, Placement]] = []
+        first, found = None, []
+        for placement in self.placements(batch, context):
+            first = first or placement
+            if placement.fits:
+                planned = self.engine.ideal or placement.verdict in PLANS[self.chip.plan]
+                found.append((not planned, self.decode(batch, context, placement).seconds, placement))
+            if placement.verdict == "on-chip" and not self.timer.overlap:
+                return placement  # no order is better
+        return min(found, key=lambda entry: entry[:2])[2] if found else first  # type: ignore[return-value]
+
+    def placements(self, batch: int, context: int) -> Iterator[Placement]:
+        """The candidates: each order of the parts, and where tiers overlap also up to the balance point."""
+        seen: list[Mapping[str, Shares]] = []
         for order in ORDERS:
             if order == "kv-before-experts" and not self.held.parts["experts"]:
                 continue  # the same as weights first
-            placement = place(self.held, self.rooms, batch, context, order)
-            # Without room, or with all of it on the die, the order changes nothing.
-            if placement.verdict in ("does-not-fit", "on-chip"):
-                return placement
-            planned = self.engine.ideal or placement.verdict in PLANS[self.chip.plan]
-            if any(placement.shares == other.shares for _, _, other in found):
-                continue
-            found.append((not planned, self.decode(batch, context, placement).seconds, placement))
-        return min(found, key=lambda entry: entry[:2])[2]
+            caps: list[float | None] = [None]
+            if self.timer.overlap and (balanced := self._balance(batch, context, order)) is not None:
+                caps.append(balanced)
+            for cap in caps:
+                placement = place(self.held, self.rooms, batch, context, order, cap)
+                if placement.shares not in seen:
+                    seen.append(placement.shares)
+                    yield placement
+
+    def _balance(self, batch: int, context: int, order: str) -> float | None:
+        """The balance point of the two fastest tiers; None where it cannot pay.
+
+        With an overlap of w the next byte in the fast tier costs (1 - w) / b_2 less and 1 / b_1 more beyond
+        that point; a fast tier that takes no time has none.
+        """
+        first, second = (self.timer.rates[room.tier] for room in self.rooms[:2])
+        slack = 1.0 - self.timer.overlap
+        if BOUNDLESS in (*first, *second) or slack * first[0] >= second[0] and slack * first[1] >= second[1]:
+            return None
+        by_part = [{**dict.fromkeys(HOT_WEIGHTS, weights), "kv": kv} for weights, kv in (first, second)]
+        return balance(self.held.sizes(batch, context), self.heats(batch, context), by_part, order)
+
+    def heats(self, batch: int, context: int) -> dict[str, float]:
+        """Reads of each stored byte in a pass of one micro-batch, by part.
+
+        A weight is read once, an expert's where a token takes it, and of the cache the part of the
+        sequences that are in the pass, as far as attention reads it.
+        """
+        flights, sequences = self.micro_batch(batch)
+        stored = self.held.kv(batch, context) * flights
+        read = self.timer.kv_read(context) * sequences * flights
+        kv = read / stored if stored else 0.0
+        return {"attention": 1.0, "ffn": 1.0, "experts": self.expert_share(sequences), "kv": kv}
+
+    def expert_share(self, sequences: int, new_tokens: int = 1) -> float:
+        """The share of the routed experts that a pass of so many sequences a group touches."""
+        op = next((op for op in self.book.operators if op.experts), None)
+        if op is None:
+            return 0.0
+        together = sequences * new_tokens * self.layout.attention_data
+        return expert_hits(op.experts, op.top_k, together) / op.experts
 
     def decode(self, batch: int, context: int, placement: Placement, new_tokens: int = 1) -> Pass:
         """One decode step: the time until each sequence of the batch has its next token."""
-        _, sequences = self.micro_batch(batch)
-        return self.timer.decode(sequences, context, new_tokens, placement)
+        flights, sequences = self.micro_batch(batch)
+        return self.timer.decode(sequences, context, new_tokens, placement, flights)
 
     def step(self, workload: Workload, placement: Placement, context: int | None = None) -> Pass:
         """The decode step of a workload with its drafting, at its context or another."""
@@ -199,10 +254,7 @@ class Job:
         for op in self.book.operators:
             form = timer.formats[op.tensor]
             flops[form] = flops.get(form, 0.0) + op.flops_per_token * batch * new
-            share = 1.0
-            if op.experts:
-                together = sequences * new * layout.attention_data
-                share = expert_hits(op.experts, op.top_k, together) / op.experts
+            share = self.expert_share(sequences, new) if op.experts else 1.0
             part = PART_OF[op.tensor]
             copies = layout.attention_data if part == "attention" else 1
             parts[part] += op.stored_bytes * share * copies * passes

@@ -1,16 +1,19 @@
 """Placement: which part of a model lives in which memory tier, and what that is called.
 
 A part is filled into the tiers from the fastest on. The order of the parts decides who is left with the
-slow tier: by reads per stored byte, weights come before the KV cache, and the cache comes before experts
-that few tokens touch. The caller times the orders and keeps the fastest.
+slow tier. The heat of a part, its reads per stored byte in a pass, says which order that is: where tiers are
+read one after the other, the hottest bytes belong into the fastest tier (exchange two bytes to see it). By
+heat the weights that every token uses come first, then routed experts or the KV cache. Where tiers are read
+at once it may pay to leave the fast one partly empty: up to the balance point, at which both take as long.
+The caller times all candidates and keeps the fastest; on two tiers that is exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
-from memcalc.chip import ON_CHIP, Chip
+from memcalc.chip import BEYOND, ON_CHIP, Chip
 from memcalc.core.residency import WEIGHT_PARTS, Residency
 from memcalc.engine import Engine
 
@@ -23,7 +26,7 @@ PART_OF: Mapping[str, str] = {
     "attention": "attention", "recurrent": "attention", "head": "attention", "dense": "ffn", "shared": "ffn", "router": "ffn",
     "experts": "experts", "embedding": "cold", "vision": "cold",
 }  # fmt: skip
-#: Orders in which hot parts may be filled into the tiers, fastest first.
+#: Orders in which hot parts may be filled into the tiers, fastest first. By heat it is the first or the second.
 ORDERS: Mapping[str, tuple[str, ...]] = {
     "weights-first": ("attention", "ffn", "experts", "kv"),
     "kv-before-experts": ("attention", "ffn", "kv", "experts"),
@@ -42,11 +45,15 @@ Shares = tuple[tuple[str, float], ...]
 
 
 class Room(NamedTuple):
-    """A tier of one chip with the bytes that tensors may fill."""
+    """A tier of one chip with the bytes that tensors may fill, and the parts that may."""
 
     tier: str
     usable: float
-    weights_only: bool
+    holds: Literal["all", "weights", "cache"]
+
+    def takes(self, part: str) -> bool:
+        """Whether a part may live here: ROM takes no cache, and a tier kept for the cache no weights."""
+        return self.holds == "all" or (self.holds == "cache") == (part in ("kv", "overhead"))
 
 
 class Placement(NamedTuple):
@@ -69,72 +76,130 @@ def rooms(chip: Chip, engine: Engine) -> tuple[Room, ...]:
     for name, tier in chip.homes:
         if tier.capacity_bytes is not None:
             usable = 1.0 if engine.ideal else engine.usable_memory if tier.usable is None else tier.usable
-            found.append(Room(name, usable * tier.capacity_bytes, tier.holds == "weights"))
+            found.append(Room(name, usable * tier.capacity_bytes, tier.holds))
     return tuple(found)
 
 
 def capacity(places: tuple[Room, ...], weights: float, tiers: tuple[str, ...] | None = None) -> float:
     """Bytes that the tiers (None: all) can hold together, if `weights` of them are weights [B]."""
     chosen = [room for room in places if tiers is None or room.tier in tiers]
-    rom = sum(room.usable for room in chosen if room.weights_only)
-    return min(rom, weights) + sum(room.usable for room in chosen if not room.weights_only)
+    masked = sum(room.usable for room in chosen if room.holds == "weights")
+    return min(masked, weights) + sum(room.usable for room in chosen if room.holds != "weights")
 
 
-def place(held: Residency, places: tuple[Room, ...], batch: int, context: int, order: str) -> Placement:
+def enough(places: tuple[Room, ...], weights: float, rest: float) -> bool:
+    """Whether the tiers hold so many bytes of weights and of all else, each where it may live."""
+    total = masked = cache = 0.0
+    for _, usable, holds in places:
+        total += usable
+        if holds == "weights":
+            masked += usable
+        elif holds == "cache":
+            cache += usable
+    # What only one kind may fill cannot make up for the other.
+    limit = total + ROUNDING_BYTES
+    return weights + rest <= limit and weights <= limit - cache and rest <= limit - masked
+
+
+def place(
+    held: Residency,
+    places: tuple[Room, ...],
+    batch: int,
+    context: int,
+    order: str,
+    cap: float | None = None,
+) -> Placement:
     """Fill the parts into the tiers in that order; the verdict says if something is left over.
 
-    Runtime and activations take the slowest tier of the chip itself, and cold weights the slowest room
-    that is left, so that neither displaces what a step reads.
+    Of hot parts the fastest tier takes at most `cap` bytes, unless they find no other room. Runtime and
+    activations take the slowest tier of the chip itself, and cold weights the slowest room that is left, so
+    that neither displaces what a step reads.
     """
-    kv, activations = held.kv(batch, context), held.activations(batch, context)
-    writable = [room for room in places if not room.weights_only]
-    if len(places) == 1 and writable:
+    if len(places) == 1 and places[0].holds == "all":
         # The common case by itself: one tier holds all or nothing.
         tier, usable, _ = places[0]
-        total = held.fixed + kv + activations
+        total = held.needed(batch, context)
         only: Shares = ((tier, 1.0),)
         verdict = "does-not-fit" if total > usable + ROUNDING_BYTES else _only(tier)
         return Placement(
             dict.fromkeys((*WEIGHT_PARTS, "kv", "overhead"), only), {tier: total}, verdict, order
         )
-    sizes = {**held.parts, "kv": kv, "overhead": held.reserved + activations}
-    free = {room.tier: room.usable for room in places}
-    shares: dict[str, Shares] = {}
-    own = [room.tier for room in writable if room.tier not in ("host", "flash")]
-    slow_first = [room.tier for room in reversed(writable)]
-    any_rom = [room.tier for room in places if room.weights_only]
-    left = _fill("overhead", sizes, [*reversed(own), *slow_first], free, shares)
-    fast = [room.tier for room in places]
-    for part in ORDERS[order]:
-        tiers = [room.tier for room in writable] if part == "kv" else fast
-        left += _fill(part, sizes, tiers, free, shares)
-    left += _fill("cold", sizes, [*any_rom, *slow_first], free, shares)
-    if not shares["cold"]:
-        # The fullest chip may hold none, at the other end of a pipeline from the embedding.
-        shares["cold"] = ((slow_first[0], 1.0),)
+    sizes = held.sizes(batch, context)
+    shares, free, left = fill(sizes, places, order, cap)
     used = {room.tier: room.usable - free[room.tier] for room in places}
     verdict = "does-not-fit" if left > ROUNDING_BYTES else _verdict(shares, sizes)
     return Placement(shares, used, verdict, order)
 
 
-def _fill(
-    part: str, sizes: Mapping[str, float], tiers: list[str], free: dict[str, float], shares: dict[str, Shares]
+def fill(
+    sizes: Mapping[str, float], places: tuple[Room, ...], order: str, cap: float | None = None
+) -> tuple[dict[str, Shares], dict[str, float], float]:
+    """Shares of each part by tier, the bytes left free in each tier, and those that found no room [B].
+
+    >>> rooms = Room("sram", 10.0, "all"), Room("hbm", 100.0, "all")
+    >>> sizes = {"attention": 6.0, "ffn": 8.0, "experts": 0.0, "kv": 5.0, "cold": 0.0, "overhead": 0.0}
+    >>> fill(sizes, rooms, "weights-first")[0]["ffn"]
+    (('sram', 0.5), ('hbm', 0.5))
+    """
+    free = {room.tier: room.usable for room in places}
+    got: dict[str, dict[str, float]] = {part: {} for part in sizes}
+
+    def put(part: str, size: float, tiers: Sequence[Room]) -> float:
+        """Put bytes of a part into the tiers in turn; return those that found no room."""
+        for room in tiers:
+            here = min(size, free[room.tier])
+            if here > 0.0 and room.takes(part):
+                free[room.tier] -= here
+                size -= here
+                got[part][room.tier] = got[part].get(room.tier, 0.0) + here
+        return size
+
+    slow_first = places[::-1]
+    left = put("overhead", sizes["overhead"], sorted(slow_first, key=lambda room: room.tier in BEYOND))
+    fastest = places[0].tier
+    kept = 0.0 if cap is None else max(0.0, free[fastest] - cap)
+    free[fastest] -= kept
+    homeless = {part: put(part, sizes[part], places) for part in ORDERS[order]}
+    free[fastest] += kept
+    left += sum(put(part, size, places) for part, size in homeless.items() if size)
+    # Masks hold cold weights too; else what is slow.
+    left += put("cold", sizes["cold"], sorted(slow_first, key=lambda room: room.holds != "weights"))
+    shares = {
+        part: tuple((tier, here / sizes[part]) for tier, here in where.items()) for part, where in got.items()
+    }
+    if not shares["cold"]:
+        # The fullest chip may hold none, at the other end of a pipeline from the embedding.
+        shares["cold"] = ((slow_first[0].tier, 1.0),)
+    return shares, free, left
+
+
+def balance(
+    sizes: Mapping[str, float], heats: Mapping[str, float], rates: Sequence[Mapping[str, float]], order: str
 ) -> float:
-    """Put a part into the tiers in turn; return the bytes that found no room."""
-    size = left = sizes[part]
-    got = []
-    for tier in tiers:
-        bytes_here = min(left, free[tier])
-        if bytes_here > 0.0:
-            free[tier] -= bytes_here
-            left -= bytes_here
-            got.append((tier, bytes_here / size))
-    shares[part] = tuple(got)
-    return left
+    """Bytes of hot parts in the fastest tier at which it is read for as long as the next one [B].
+
+    In that order the parts go to the fastest tier until R_1 / b_1 = R_2 / b_2, with R the bytes of a tier
+    that a pass reads. `heats` are reads per stored byte, `rates` the bytes/s of both tiers by part.
+
+    >>> sizes = {"attention": 60.0, "ffn": 60.0, "experts": 0.0, "kv": 0.0}
+    >>> fast, slow = dict.fromkeys(sizes, 3.0), dict.fromkeys(sizes, 1.0)
+    >>> balance(sizes, dict.fromkeys(sizes, 1.0), (fast, slow), "weights-first")
+    90.0
+    """
+    fast, slow = rates
+    in_fast, in_slow = 0.0, sum(sizes[part] * heats[part] / slow[part] for part in ORDERS[order])
+    cap = 0.0
+    for part in ORDERS[order]:
+        reads = sizes[part] * heats[part]
+        more, less = reads / fast[part], reads / slow[part]
+        if in_fast + more >= in_slow - less and reads:
+            return cap + sizes[part] * (in_slow - in_fast) / (more + less)
+        in_fast, in_slow, cap = in_fast + more, in_slow - less, cap + sizes[part]
+    return cap
 
 
 def _only(tier: str) -> str:
-    return "on-chip" if tier in ON_CHIP else "host" if tier in ("host", "flash") else "dram"
+    return "on-chip" if tier in ON_CHIP else "host" if tier in BEYOND else "dram"
 
 
 def _verdict(shares: Mapping[str, Shares], sizes: Mapping[str, float]) -> str:
@@ -147,7 +212,7 @@ def _verdict(shares: Mapping[str, Shares], sizes: Mapping[str, float]) -> str:
             total += sizes[part]
             for tier, share in shares[part]:
                 here += sizes[part] * share * (tier in ON_CHIP)
-                far += sizes[part] * share * (tier in ("host", "flash"))
+                far += sizes[part] * share * (tier in BEYOND)
         near += here
         inside[kind] = here >= total - ROUNDING_BYTES
     if far > ROUNDING_BYTES:

@@ -155,6 +155,11 @@ class Residency:
         sequences = self.sequences(batch)
         return max(min(self._chunk, context), sequences) * self._token + sequences * self._row
 
+    def sizes(self, batch: int, context: int) -> dict[str, float]:
+        """Bytes of each part on the fullest chip; `overhead` is the runtime and activations."""
+        overhead = self.reserved + self.activations(batch, context)
+        return {**self.parts, "kv": self.kv(batch, context), "overhead": overhead}
+
     def needed(self, batch: int, context: int) -> float:
         """Bytes that the fullest chip holds."""
         return self.fixed + self.kv(batch, context) + self.activations(batch, context)

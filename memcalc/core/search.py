@@ -14,7 +14,16 @@ from memcalc.chip import ON_CHIP, Chip, System
 from memcalc.core.job import Job
 from memcalc.core.layout import Given, layouts
 from memcalc.core.ledger import Ledger, ledger
-from memcalc.core.placement import PLANS, ROUNDING_BYTES, Placement, Room, capacity, on_chip_need, rooms
+from memcalc.core.placement import (
+    PLANS,
+    ROUNDING_BYTES,
+    Placement,
+    Room,
+    capacity,
+    enough,
+    on_chip_need,
+    rooms,
+)
 from memcalc.core.residency import Residency, fewest, largest
 from memcalc.core.timing import Pass
 from memcalc.engine import Constants, Engine
@@ -100,9 +109,9 @@ def held_by(request: Request, chips: int) -> list[Residency]:
 
 
 def fits(held: Residency, places: tuple[Room, ...], batch: int, context: int) -> bool:
-    """Whether all tiers of the fullest chip together hold its bytes."""
+    """Whether the tiers of the fullest chip hold its bytes, each where it may live."""
     weights = sum(held.parts.values())
-    return held.needed(batch, context) <= capacity(places, weights) + ROUNDING_BYTES
+    return enough(places, weights, held.needed(batch, context) - weights)
 
 
 def in_plan(held: Residency, request: Request) -> bool:
@@ -141,12 +150,17 @@ def choose(request: Request) -> Choice | None:
 
 
 def least_prefill(request: Request, prompts: int) -> Pass | None:
-    """The fastest prefill over all layouts that fit: the bound that `ideal` is; None where none fits."""
+    """The fastest prefill over all layouts and placements that fit: the bound that `ideal` is; None: none fits."""
     work = request.workload
     batch, context = work.batch, work.context_tokens
     ways = [h for h in held_by(request, request.system.count) if fits(h, request.rooms, batch, context)]
     jobs = [request.job(held.layout) for held in ways]
-    passes = [job.prefill(prompts, work.prompt_tokens, job.place(batch, context)) for job in jobs]
+    passes = [
+        job.prefill(prompts, work.prompt_tokens, placement)
+        for job in jobs
+        for placement in job.placements(batch, context)
+        if placement.fits
+    ]
     return min(passes, key=lambda one: one.seconds, default=None)
 
 

@@ -5,6 +5,9 @@ operator it takes compute c and memory b, which an engine overlaps as sqrt(c^2 +
 or as the larger of the two. Time-shared chips add up operators, collectives and a floor per layer. On
 spatial chips each layer has units of its own: a pass takes the larger of work and floor.
 
+Tiers follow each other, or overlap by a share w: T = (1 - w) * (one after the other) + w * (all at once),
+where all at once takes the longest of the streams: compute with the memory near it, and each tier beyond.
+
 Letters: M tokens in a pass, L layers, D model width, t chips that work on a layer at a time, E experts.
 """
 
@@ -12,10 +15,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from memcalc.chip import Chip
+from memcalc.chip import BEYOND, ON_CHIP, Chip
 from memcalc.core.ledger import Ledger, Operator
 from memcalc.core.network import NO_NETWORK, network
-from memcalc.core.placement import PART_OF, Placement
+from memcalc.core.placement import HOT_WEIGHTS, PART_OF, Placement
 from memcalc.core.residency import cache_copies
 from memcalc.engine import Constants, Engine
 from memcalc.precision import CONVERTED, format_named, math_format
@@ -65,6 +68,7 @@ class Timer:
         self.wide = self.narrow * layout.attention_data
         self.formats: dict[str, str] = {}
         self.unknown_compute: list[str] = []
+        self._weights = HOT_WEIGHTS
         self._operators = tuple(self._rate(op, activations) for op in book.operators)
         self._head = self._operators[-1]
 
@@ -97,7 +101,18 @@ class Timer:
             self.floor_s += moe * floor.moe_s
         self.rates = {name: self._tier_rates(name) for name, _ in chip.homes}
         # Unfused elementwise operators pass through the chip's main memory: the first that is not on the die.
-        off_die = [name for name in self.rates if name not in ("rom", "sram")]
+        off_die = [name for name in self.rates if name not in ON_CHIP]
+        # A layer of a spatial chip has a part of the die, but all of what lies beyond it while it works.
+        self._far = frozenset(off_die) if self.spatial else frozenset()
+        for name in self._far:
+            weights_rate, kv_rate = self.rates[name]
+            self.rates[name] = weights_rate * self.depth, kv_rate * self.depth
+        # What works at once with compute where tiers overlap; each other tier is a stream of its own.
+        self._near = [name for name in self.rates if name in ON_CHIP] or list(self.rates)[:1]
+        self._beyond = [name for name in self.rates if name not in self._near]
+        self.overlap = 0.0
+        if self._beyond:
+            self.overlap = 1.0 if engine.ideal else chip.tier_overlap
         self._elementwise = f"memory:{off_die[0]}" if off_die else ""
         self._elementwise_s = 0.0
         if off_die:
@@ -150,6 +165,9 @@ class Timer:
         """Bytes/s that one chip draws from a tier: weights, and KV cache. Unknown ones are boundless."""
         tier = self.chip.memory[name]
         rate = tier.bandwidth_bytes_per_s
+        link = self.chip.links.host_bytes_per_s
+        if name in BEYOND and link is not None:
+            rate = link if rate is None else min(rate, link)
         if not self.engine.ideal:
             if tier.effective_bytes_per_s is not None:
                 rate = tier.effective_bytes_per_s
@@ -171,14 +189,19 @@ class Timer:
             read += size * cache.entries_read(context)
         return read
 
-    def decode(self, sequences: int, context: int, new_tokens: int, placement: Placement) -> Pass:
-        """One step of `sequences` in each attention group, at `context`, `new_tokens` positions each."""
+    def decode(
+        self, sequences: int, context: int, new_tokens: int, placement: Placement, flights: int = 1
+    ) -> Pass:
+        """One step of `sequences` in each attention group, at `context`, `new_tokens` positions each.
+
+        Where `flights` micro-batches are under way on a spatial chip, they share what lies beyond the die.
+        """
         kv, pairs = self.kv_read(context), 0.0
         for cache in self.caches:
             pairs += cache.decode_flops * cache.core_entries(context)
         positions = sequences * new_tokens
         return self.time(positions, positions * self.layout.attention_data, positions, sequences,
-                         pairs * positions, kv * sequences, placement)  # fmt: skip
+                         pairs * positions, kv * sequences, placement, flights)  # fmt: skip
 
     def time(
         self,
@@ -189,19 +212,23 @@ class Timer:
         core_flops: float,
         kv_bytes: float,
         placement: Placement,
+        flights: int = 1,
     ) -> Pass:
         """One pass of `tokens` in an attention group and `wide_tokens` over all groups.
 
         `rows` go through the head, `sequences` take part in the group, `core_flops` are the attention
         core's over the group, `kv_bytes` what the fullest chip reads of the cache.
         """
-        constants = self.constants
-        shares, rates, square = placement.shares, self.rates, self.engine.combine != "max"
-        slowness = {
-            part: [(t, f / rates[t][0]) for t, f in shares[part]] for part in ("attention", "ffn", "experts")
-        }
+        constants, rates = self.constants, self.rates
+        shares, square = placement.shares, self.engine.combine != "max"
+        if self._far and flights > 1:
+            shared = self._far
+            rates = {t: (w / flights, k / flights) if t in shared else (w, k) for t, (w, k) in rates.items()}
+        slowness = {part: [(t, f / rates[t][0]) for t, f in shares[part]] for part in self._weights}
         memory = dict.fromkeys(rates, 0.0)
-        compute = 0.0
+        # The same passes with all streams at once, where tiers overlap.
+        at_once = dict.fromkeys(rates, 0.0) if self.overlap else None
+        compute = compute_at_once = 0.0
         saturation, least_tile = constants.saturation_tokens, constants.least_tile_tokens
         vector_tokens = constants.vector_tokens
         for op in self._operators:
@@ -217,10 +244,36 @@ class Timer:
             size = op.bytes * share
             reads = [(tier, size * slow) for tier, slow in slowness[part]]
             compute += _overlapped(c, reads, memory, square=square)
+            if at_once is not None:
+                compute_at_once += self._stream(c, reads, at_once, square=square)
         c = core_flops / self._core_rate
         reads = [(t, kv_bytes * f / rates[t][1]) for t, f in shares["kv"]]
         compute += _overlapped(c, reads, memory, square=square)
+        if at_once is not None:
+            compute_at_once += self._stream(c, reads, at_once, square=square)
+            compute, memory = self._overlap(compute, memory, compute_at_once, at_once)
         return self._add_up(compute, memory, tokens, sequences)
+
+    def _stream(
+        self, c: float, reads: list[tuple[str, float]], memory: dict[str, float], *, square: bool
+    ) -> float:
+        """Overlap compute with the reads near it alone; those beyond go into streams of their own."""
+        for tier, seconds in reads:
+            if tier not in self._near:
+                memory[tier] += seconds
+        return _overlapped(c, [read for read in reads if read[0] in self._near], memory, square=square)
+
+    def _overlap(
+        self, compute: float, memory: dict[str, float], compute_at_once: float, at_once: dict[str, float]
+    ) -> tuple[float, dict[str, float]]:
+        """Mix the exposed times of tiers one after the other with those of the longest stream alone."""
+        w = self.overlap
+        near = compute_at_once + sum(at_once[tier] for tier in self._near)
+        longest = max(self._beyond, key=at_once.__getitem__)
+        shown = self._near if near >= at_once[longest] else [longest]
+        compute_at_once *= near >= at_once[longest]
+        mixed = {t: (1.0 - w) * s + (w * at_once[t] if t in shown else 0.0) for t, s in memory.items()}
+        return (1.0 - w) * compute + w * compute_at_once, mixed
 
     def head(self, rows: float, placement: Placement) -> dict[str, float]:
         """The time of the head alone over `rows`, by term: what a draft adds to its layer."""
@@ -233,11 +286,7 @@ class Timer:
         return {"compute": compute, **{"memory:" + tier: seconds for tier, seconds in memory.items()}}
 
     def _add_up(self, compute: float, memory: dict[str, float], tokens: float, sequences: float) -> Pass:
-        """Overlap of tiers, floors and collectives: from work to exposed time."""
-        overlap = 1.0 if self.engine.ideal else self.chip.tier_overlap
-        if overlap:
-            longest = max(memory, key=memory.__getitem__)
-            memory = {t: s if t == longest else (1.0 - overlap) * s for t, s in memory.items()}
+        """Floors and collectives: from work to exposed time."""
         terms = {"compute": compute}
         for tier, seconds in memory.items():
             terms["memory:" + tier] = seconds

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from memcalc.api import request
 from memcalc.core.estimate import estimate
-from memcalc.core.search import choose, held_by, max_batch, max_context
+from memcalc.core.layout import Given
+from memcalc.core.search import choose, held_by, least_prefill, max_batch, max_context
 from memcalc.figures import get_figure, set_figure
 from memcalc.studies.whatif import sensitivity
 
@@ -124,8 +125,13 @@ def test_the_bare_roofline_is_never_slower_than_an_engine(model, chip, batch, co
     placement = same.place(batch, context)
     assert placement.fits
     assert same.decode(batch, context, placement).seconds <= with_engine.step.seconds * (1 + 1e-9)
+    # Placements are chosen for decode; what no software can beat has the best one for prefill too.
     slow = with_engine.job.prefill(1, context, with_engine.placement).seconds
-    assert same.prefill(1, context, placement).seconds <= slow * (1 + 1e-9)
+    placements = [found for found in same.placements(batch, context) if found.fits]
+    fastest = min(same.prefill(1, context, found).seconds for found in placements)
+    assert fastest <= slow * (1 + 1e-9)
+    bound = least_prefill(replace(ideal, given=Given(*with_engine.job.layout)), 1)
+    assert bound is None or bound.seconds <= fastest * (1 + 1e-9)
 
 
 @QUICK
@@ -137,9 +143,7 @@ def test_more_bandwidth_never_makes_a_step_slower(model, chip, batch, context):
     report = estimate(asks, limits=False)
     for entry in sensitivity(asks, report):
         if "bandwidth" in entry.figure or "effective" in entry.figure or "compute" in entry.figure:
-            # Where tiers overlap, time that moves from the shorter read to compute is no longer hidden: up to
-            # a hundredth of a step that is nearly all floor, on the hybrid. Else nothing is lost.
-            assert entry.tokens_per_s_per_user >= (-0.02 if asks.chip.tier_overlap else -1e-9), entry
+            assert entry.tokens_per_s_per_user >= -1e-9, entry
 
 
 @QUICK

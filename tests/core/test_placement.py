@@ -1,0 +1,85 @@
+"""Placement is an optimiser: its candidates hold the best of all ways to spread parts over two tiers."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memcalc.core.placement import HOT_WEIGHTS, ORDERS, Room, balance, fill
+
+PARTS = (*HOT_WEIGHTS, "kv")
+SIZES = st.fixed_dictionaries(dict.fromkeys(PARTS, st.integers(0, 12)))
+#: Weights that each token uses are read once; experts and cache at most that.
+HEATS = st.fixed_dictionaries(
+    {
+        "attention": st.just(1.0),
+        "ffn": st.just(1.0),
+        "experts": st.sampled_from([0.03, 0.25, 0.6, 1.0]),
+        "kv": st.sampled_from([0.1, 0.5, 1.0]),
+    }
+)
+
+
+def seconds(reads, rates, overlap):
+    """T = max + (1 - w) (sum - max) over two tiers."""
+    times = [read / rate for read, rate in zip(reads, rates, strict=True)]
+    return max(times) + (1.0 - overlap) * (sum(times) - max(times))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    SIZES,
+    HEATS,
+    st.integers(1, 40),
+    st.sampled_from([1.0, 1.5, 3.0, 10.0]),
+    st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0]),
+)
+def test_orders_and_balance_point_are_exact_on_two_tiers(sizes, heats, capacity, ratio, overlap):
+    total = sum(sizes.values())
+    rooms = Room("sram", float(capacity), "all"), Room("hbm", float(total + 1), "all")
+    rates = ratio, 1.0
+    whole = {**{part: float(size) for part, size in sizes.items()}, "cold": 0.0, "overhead": 0.0}
+    by_part = [dict.fromkeys(PARTS, rate) for rate in rates]
+
+    found = []
+    for order in ORDERS:
+        for cap in (None, balance(whole, heats, by_part, order)):
+            shares, _, left = fill(whole, rooms, order, cap)
+            assert left == pytest.approx(0.0, abs=1e-6)
+            reads = dict.fromkeys(("sram", "hbm"), 0.0)
+            for part in PARTS:
+                for tier, share in shares[part]:
+                    reads[tier] += share * whole[part] * heats[part]
+            held = sum(
+                share * whole[part] for part in PARTS for tier, share in shares[part] if tier == "sram"
+            )
+            assert held <= capacity + 1e-6
+            found.append(seconds(reads.values(), rates, overlap))
+
+    # Every whole byte of each part in the one tier or the other, and for the last part any share.
+    best = float("inf")
+    for inside in product(*(range(sizes[part] + 1) for part in PARTS)):
+        if sum(inside) <= capacity:
+            near = sum(count * heats[part] for part, count in zip(PARTS, inside, strict=True))
+            far = sum(sizes[part] * heats[part] for part in PARTS) - near
+            best = min(best, seconds((near, far), rates, overlap))
+    assert min(found) <= best * (1 + 1e-9) + 1e-12
+
+
+def test_heat_decides_what_cold_experts_may_displace():
+    sizes = {"attention": 1.0, "ffn": 1.0, "experts": 100.0, "kv": 10.0, "cold": 0.0, "overhead": 0.0}
+    rooms = Room("sram", 12.0, "all"), Room("hbm", 1000.0, "all")
+    assert fill(sizes, rooms, "kv-before-experts")[0]["kv"] == (("sram", 1.0),)
+    assert fill(sizes, rooms, "weights-first")[0]["kv"] == (("hbm", 1.0),)
+
+
+def test_a_tier_for_the_cache_takes_no_weights_and_masks_no_cache():
+    sizes = {"attention": 5.0, "ffn": 5.0, "experts": 0.0, "kv": 4.0, "cold": 1.0, "overhead": 0.0}
+    streamed = Room("sram", 8.0, "cache"), Room("host", 50.0, "weights")
+    shares, free, left = fill(sizes, streamed, "weights-first")
+    assert left == 0.0
+    assert shares["kv"] == (("sram", 1.0),)
+    assert shares["ffn"] == (("host", 1.0),)
+    assert free == {"sram": 4.0, "host": 39.0}
+    assert fill({**sizes, "kv": 9.0}, streamed, "weights-first")[2] == pytest.approx(1.0)
