@@ -18,6 +18,7 @@ from memcalc.studies.whatif import answer
 
 if TYPE_CHECKING:
     from memcalc.studies.compare import Comparison
+    from memcalc.studies.explain import Explanation
 
 
 def fit(model: str | Model, **options: Unpack[Options]) -> Report:
@@ -43,6 +44,21 @@ def request(model: str | Model, **options: Unpack[Options]) -> Request:
     return resolve(model, options, default_chips=1)
 
 
+def explain(model: str | Model, **options: Unpack[Options]) -> Explanation:
+    """How the report of `fit` comes about: each formula with its numbers, and the command that starts the layout.
+
+    The keywords are those of `fit`.
+
+    >>> found = explain("llama-3.1-8b", chip="h100-sxm")
+    >>> [step.result for step in found.steps if step.name == "KV cache of one more token"]
+    [131072]
+    """
+    # Loaded here: `fit` starts without it.
+    from memcalc.studies.explain import explain as step_by_step
+
+    return step_by_step(request(model, **options), on_larger_chips)
+
+
 def compare(model: str | Model | Sequence[str | Model], **options: Unpack[CompareOptions]) -> Comparison:
     """Several models, chips, systems, formats or engines side by side: the comparison of `memcalc compare`.
 
@@ -58,7 +74,9 @@ def compare(model: str | Model | Sequence[str | Model], **options: Unpack[Compar
 
     rest: dict[str, Any] = dict(options)
     # A chip and a system are two names for one axis: the place where it runs.
-    places = [{name: word} for name in ("chip", "system") for word in _each(rest.pop(name, None))]
+    places = [
+        {name: word} for name in ("chip", "system", "decode_system") for word in _each(rest.pop(name, None))
+    ]
     axes: list[list[dict[str, Any]]] = [places or [{}]]
     for name in ("weights", "kv", "engine"):
         words = _each(rest.pop(name, None))

@@ -80,7 +80,8 @@ class LayerFloor:
 
     floor = base_s + per_1024_width_s * D / 1024, plus moe_s in a layer with experts.
     `includes_network`: it was measured over several chips, so collectives are in it.
-    `rests_on` says on how many published points.
+    `rests_on` says on how many published points, `throughput_rests_on` on which figure of many users at
+    once the claim rests that they share the machine without loss (batch / step); empty: on none.
     """
 
     base_s: float
@@ -88,6 +89,15 @@ class LayerFloor:
     moe_s: float = 0.0
     includes_network: bool = True
     rests_on: str = ""
+    throughput_rests_on: str = ""
+
+    def seconds(self, width: int) -> float:
+        """The floor of one layer of a model of that width, without its experts [s].
+
+        >>> round(LayerFloor(8.6e-6, 7.35e-7).seconds(4096) * 1e6, 2)
+        11.54
+        """
+        return self.base_s + self.per_1024_width_s * width / 1024
 
 
 @noun
@@ -131,6 +141,16 @@ class Chip:
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
+    def label(self) -> str:
+        """The name in a sentence: one of a chip without published figures says so wherever it stands.
+
+        >>> from memcalc.readers.presets import load_chip
+        >>> load_chip("h100-sxm").label, load_chip("matx-one").label
+        ('h100-sxm', 'hypothetical matx-one')
+        """
+        return f"hypothetical {self.name}" if self.hypothetical else self.name
+
+    @property
     def homes(self) -> tuple[tuple[str, Tier], ...]:
         """The tiers where tensors may live, fastest first: the die, the chip's own DRAM, what lies beyond."""
         found = [(name, tier) for name, tier in self.memory.items() if tier.home]
@@ -144,13 +164,44 @@ def _speed(item: tuple[str, Tier]) -> tuple[int, float]:
 
 
 @noun
+class Pool:
+    """`count` chips of another kind that take over a part of the work."""
+
+    chip: Chip
+    count: int
+
+
+@noun
+class Between:
+    """What connects two pools: all links together one way [B/s], and the time of one hand-over [s]."""
+
+    bytes_per_s: float | None = None
+    latency_s: float = 0.0
+
+
+@noun
 class System:
-    """`count` chips of one kind that work on one job."""
+    """`count` chips of one kind that work on one job, and pools of unlike chips beside them.
+
+    `feed_forward` chips hold the feed-forward weights and work on them in decode, while the main pool has
+    attention, the cache and prefill (and so all weights). `prefill` chips take the prompts and hand the
+    cache over. `between` connects the pools.
+    """
 
     name: str
     title: str
     chip: Chip
     count: int
+    feed_forward: Pool | None = None
+    prefill: Pool | None = None
+    between: Between = field(default_factory=Between)
     origin: Literal["preset", "file", "assumed"] = "preset"
     aliases: tuple[str, ...] = ()
+    notes: str = ""
     sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """All pools, the main one first."""
+        beside = (self.feed_forward, self.prefill)
+        return (Pool(self.chip, self.count), *(pool for pool in beside if pool))

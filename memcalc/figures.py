@@ -1,7 +1,8 @@
 """Changing one figure of a chip or an engine by its dotted path, as `--set` and what-if studies do.
 
 The unit stands in the name of the figure, so text is read accordingly: `memory.hbm.bandwidth_bytes_per_s`
-takes `4.8TB/s`, `memory.sram.home` takes `true`.
+takes `4.8TB/s`, `memory.sram.home` takes `true`. A tier that the chip lacks comes into being with its first
+figure, as memory that is attached but no home.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from memcalc.chip import TIERS, Tier
 from memcalc.errors import UsageError, did_you_mean
 from memcalc.units import (
     LARGEST,
@@ -50,6 +52,12 @@ _BY_ENDING: tuple[tuple[str, Callable[[str, str], Any], str], ...] = (
 _TABLES: Mapping[str, tuple[Callable[[str, str], Any], str]] = {
     "compute": (parse_flop_rate, "FLOP per second, like 989TFLOP/s"),
     "flop_j": (parse_number, "joules, like 7e-13"),
+}
+#: Words that can be changed: what a chip does, and what a tier is for.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "execution": ("time-shared", "spatial"),
+    "plan": ("on-chip", "weights-on-chip", "dram"),
+    "holds": ("all", "weights", "cache"),
 }
 #: Groups of figures that a chip may lack altogether.
 _GROUPS = ("layer_floor", "hardwired")
@@ -114,6 +122,8 @@ def set_figure(noun: Noun, path: str, value: Any) -> Noun:
 def _set(noun: Any, steps: list[str], path: str, value: Any) -> Any:
     step, rest = steps[0], steps[1:]
     if isinstance(noun, Mapping):
+        if rest and step in TIERS and step not in noun and path.startswith("memory."):
+            noun = {**noun, step: Tier(role="attached")}
         if rest and step not in noun:
             raise _unknown(step, path, noun)
         if not rest and step not in noun and any(not isinstance(v, float | int) for v in noun.values()):
@@ -146,6 +156,13 @@ def _leaf(now: Any, path: str, value: Any) -> Any:
         raise UsageError(
             f"--set {path}: this is a group of figures, not one", f"name one of its figures: {path}.…"
         )
+    name = path.rpartition(".")[2]
+    if name in _WORDS:
+        if value not in _WORDS[name]:
+            raise UsageError(
+                f"--set {path}: {value!r} is none of its words", "one of " + " ".join(_WORDS[name])
+            )
+        return value
     if path.endswith("hypothetical"):
         raise UsageError("--set hypothetical: that is no figure", "a maker's figures would make it real")
     if not isinstance(value, str):

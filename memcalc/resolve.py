@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
-from memcalc.chip import Chip, System
+from memcalc.chip import BEYOND, TIER_TITLES, Between, Chip, Pool, System
 from memcalc.core.layout import Given, refuse_impossible
 from memcalc.core.search import Request, sized
 from memcalc.engine import Constants, Engine
@@ -57,6 +57,8 @@ class _Common(TypedDict, total=False):
     accept: Word
     draft: Word
     set: Mapping[str, Word]
+    offload: str
+    prefill_system: str
 
 
 class Options(_Common, total=False):
@@ -64,6 +66,7 @@ class Options(_Common, total=False):
 
     chip: str
     system: str
+    decode_system: str
     weights: str
     kv: str
     engine: str
@@ -74,6 +77,7 @@ class CompareOptions(_Common, total=False):
 
     chip: str | Sequence[str]
     system: str | Sequence[str]
+    decode_system: str | Sequence[str]
     weights: str | Sequence[str]
     kv: str | Sequence[str]
     engine: str | Sequence[str]
@@ -89,10 +93,13 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
             raise UsageError(f"--{name.replace('_', '-')} is empty", "leave it away for the default")
     model = model_word if isinstance(model_word, Model) else find_model(model_word)
     system, auto = _system(options, default_chips)
+    system = _with_prefill(system, options)
     notes = [model.assumption] if model.assumption else []
     notes += model.notes
     engine = find_engine(options.get("engine") or system.chip.engine)
     system, engine, constants, changed = _set(system, engine, options.get("set") or {})
+    system = _offload(system, options.get("offload"))
+    changed += [f"offload = {options['offload']}"] if options.get("offload") else []
     if changed:
         notes.append("changed for this run: " + ", ".join(changed))
     workload = _workload(options)
@@ -105,11 +112,16 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
         constants=constants,
         workload=workload,
         precision=_precision(options, model, system.chip, notes),
-        payment=_payment(options, system.chip, notes),
+        payment=_payment(options, system, notes),
         given=_given(options),
         auto=auto,
         changed=bool(changed),
         notes=tuple(notes),
+    )
+    asked = replace(
+        asked,
+        feed_forward=_beside(asked, system.feed_forward, "feed-forward"),
+        prefill=_beside(asked, system.prefill, "prefill"),
     )
     refuse_impossible(model, system.chip, None if auto else system.count, asked.given)
     return sized(asked)
@@ -208,6 +220,10 @@ def find_system(word: str) -> System | None:
 def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
     """The chips that were asked for, and whether their number is still to be found."""
     chip_word, system_word, chips = options.get("chip"), options.get("system"), options.get("chips")
+    if options.get("decode_system") is not None:
+        if system_word is not None or chip_word is not None:
+            raise UsageError("--decode-system and --chip or --system exclude each other", "give one of them")
+        system_word = options.get("decode_system")
     if chip_word is not None and system_word is not None:
         raise UsageError("--chip and --system exclude each other", "give one of them")
     if system_word is not None and chips is not None:
@@ -232,6 +248,77 @@ def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
     auto = wanted is None or str(wanted).lower() == "auto"
     count = 1 if auto else parse_count(str(wanted), "--chips")
     return System(chip.name, chip.title, chip, count, origin=chip.origin), auto
+
+
+def _with_prefill(system: System, options: Options) -> System:
+    """The system with the chips of another one to take the prompts."""
+    word = options.get("prefill_system")
+    if word is None:
+        if options.get("decode_system") is not None:
+            raise UsageError(
+                "--decode-system goes with --prefill-system", "for one system for both there is --system"
+            )
+        return system
+    if system.prefill:
+        raise UsageError(
+            f"--prefill-system: {system.name} has chips for prefill already", "name a system without"
+        )
+    found = find_system(word)
+    if found is None:
+        if not is_file(word) and presets.find("chips", word) is None:
+            raise presets.unknown("systems", word, ("chips",))
+        chip = find_chip(word)
+        found = System(chip.name, chip.title, chip, 1)
+    if found.feed_forward or found.prefill:
+        raise UsageError(
+            f"--prefill-system: {found.name} has unlike pools itself", "name a system of one kind"
+        )
+    # The cache leaves over all links of the one and comes in over all of the other.
+    rates = [_way_out(one) for one in (found, system)]
+    between = Between(None if None in rates else min(rate for rate in rates if rate))
+    return replace(system, prefill=Pool(found.chip, found.count), between=between)
+
+
+def _way_out(system: System) -> float | None:
+    """Bytes/s one way out of a system over all of its chips: by the scale-out links, else what else is known."""
+    links = system.chip.links
+    inside = links.scale_up_bytes_per_s if system.chip.execution == "spatial" else None
+    rate = links.scale_out_bytes_per_s or inside or links.host_bytes_per_s
+    return rate and rate * system.count
+
+
+def _offload(system: System, tier: str | None) -> System:
+    """The system with host memory or flash as a home of what does not fit into the chip's own."""
+    if tier is None:
+        return system
+    if tier not in BEYOND:
+        raise UsageError(f"--offload {tier}: what does not fit goes elsewhere", "one of " + " ".join(BEYOND))
+    held = system.chip.memory.get(tier)
+    if held is None or held.capacity_bytes is None:
+        raise UsageError(
+            f"--offload {tier}: no {TIER_TITLES[tier]} of {system.name} is known",
+            f"give what a chip has of it: --set memory.{tier}.capacity_bytes=256GB "
+            f"--set memory.{tier}.bandwidth_bytes_per_s=50GB/s",
+        )
+    return replace(system, chip=set_figure(system.chip, f"memory.{tier}.home", True))
+
+
+def _beside(asked: Request, pool: Pool | None, role: Literal["feed-forward", "prefill"]) -> Request | None:
+    """The question of a pool beside the main one, on the engine that its chip has by default."""
+    if pool is None:
+        return None
+    chip = pool.chip
+    engine = asked.engine if asked.engine.ideal else presets.load_engine(chip.engine)
+    return replace(
+        asked,
+        system=System(chip.name, chip.title, chip, pool.count),
+        engine=engine,
+        constants=presets.load_constants(chip, engine),
+        given=Given(),
+        auto=False,
+        notes=(),
+        role="feed-forward" if role == "feed-forward" else "all",
+    )
 
 
 def _set(
@@ -310,7 +397,7 @@ def _precision(options: Options, model: Model, chip: Chip, notes: list[str]) -> 
     return Precision(weights, kv, activations)
 
 
-def _payment(options: Options, chip: Chip, notes: list[str]) -> Payment:
+def _payment(options: Options, system: System, notes: list[str]) -> Payment:
     scenario = presets.load_prices(options.get("prices") or DEFAULT_PRICES)
     payment = Payment(
         scenario,
@@ -332,10 +419,11 @@ def _payment(options: Options, chip: Chip, notes: list[str]) -> Payment:
     priced = payment.usd_per_chip_hour, payment.usd_per_chip
     if None not in priced:
         raise UsageError("--usd-per-chip-hour and --usd-per-chip exclude each other", "give one of them")
-    if priced == (None, None) and chip.name not in scenario.usd_per_chip_hour:
-        others = presets.scenarios_with(chip.name)
-        known = "scenarios that have one: " + ", ".join(others) if others else "no scenario has one"
-        notes.append(f"{scenario.name} has no price for {chip.name}; {known}")
+    for pool in system.pools if priced == (None, None) else ():
+        if pool.chip.name not in scenario.usd_per_chip_hour:
+            others = presets.scenarios_with(pool.chip.name)
+            known = "scenarios that have one: " + ", ".join(others) if others else "no scenario has one"
+            notes.append(f"{scenario.name} has no price for {pool.chip.label}; {known}")
     return payment
 
 

@@ -15,9 +15,10 @@ import memcalc
 PACKAGE = Path(memcalc.__file__).resolve().parent
 #: Rooms of the house by module; packages are rooms of their own.
 ROOMS = {
-    **dict.fromkeys(("_version", "errors", "units", "figures"), "ground"),
+    **dict.fromkeys(("_version", "errors", "units"), "ground"),
     **dict.fromkeys(
-        ("noun", "model", "chip", "engine", "workload", "precision", "sizes", "measurement"), "nouns"
+        ("noun", "model", "chip", "engine", "workload", "precision", "sizes", "measurement", "figures"),
+        "nouns",
     ),
     **dict.fromkeys(("accuracy", "api", "resolve", "trials"), "library"),
     **{name: name for name in ("core", "readers", "studies", "render", "cli")},

@@ -22,6 +22,8 @@ CHIPS = (
     Declared("chip", ("--chip",), "CHIP", "Chip: preset name or TOML file; repeatable, or a,b,c.", ("chips",), True),
     Declared("system", ("--system",), "SYSTEM", "System: preset name, CHIP-xN or TOML file; repeatable, or a,b,c.",
              ("systems",), True),
+    Declared("decode_system", ("--decode-system",), "SYSTEM", "The same as --system, beside --prefill-system.",
+             ("systems",), True),
     Declared("chips", ("--chips",), "N|auto", "Chips of each kind (auto: the fewest that hold the job)."),
 )  # fmt: skip
 

@@ -20,6 +20,13 @@ Status: 0 it fits, 1 it does not, 2 usage, 3 a file that cannot be used."""
 CHIPS = (
     Declared("chip", ("--chip",), "CHIP", "Chip: preset name or TOML file.", ("chips",)),
     Declared("system", ("--system",), "SYSTEM", "System: preset name, CHIP-xN or TOML file.", ("systems",)),
+    Declared(
+        "decode_system",
+        ("--decode-system",),
+        "SYSTEM",
+        "The same as --system, beside --prefill-system.",
+        ("systems",),
+    ),
     Declared("chips", ("--chips",), "N|auto", "Number of chips; auto: the fewest that hold the job (1)."),
 )
 

@@ -65,6 +65,10 @@ MONEY = (
 MORE = (
     Declared("accept", ("--accept",), "SHARE", "Speculative decoding: chance that a draft token is accepted."),
     Declared("draft", ("--draft",), "N", "Speculative decoding: tokens drafted a step."),
+    Declared("offload", ("--offload",), "TIER",
+             "Let what does not fit the chip's own memory live in host memory or flash: host, flash."),
+    Declared("prefill_system", ("--prefill-system",), "SYSTEM",
+             "Another system for the prompts; the cache is handed over.", ("systems",)),
     Declared("set", ("--set",), "KEY=VALUE", "Change one figure of chip or engine for this run; repeatable.",
              repeats=True),
 )  # fmt: skip

@@ -7,6 +7,7 @@ cannot exceed the rated power, so the terms are scaled down to it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from memcalc.chip import Chip
@@ -46,17 +47,41 @@ def usd_per_chip_hour(payment: Payment, chip: Chip) -> float | None:
     return scenario.usd_per_chip_hour.get(chip.name) if scenario else None
 
 
-def usd_per_million(chip_hour: float, chips: int, tokens_per_s: float, utilization: float) -> float:
-    """USD for a million tokens: chips * USD/h / 3600 / (tokens/s * utilization) * 10^6.
+def usd_per_hour(payment: Payment, pools: Iterable[tuple[Chip, int]]) -> float | None:
+    """Price of an hour of so many chips of each kind; None where one of them has none."""
+    total = 0.0
+    for chip, count in pools:
+        hour = usd_per_chip_hour(payment, chip)
+        if hour is None:
+            return None
+        total += hour * count
+    return total
 
-    >>> round(usd_per_million(1.69, 8, 368.0, 1.0), 1)
+
+def usd_per_million(hour: float, tokens_per_s: float, utilization: float) -> float:
+    """USD for a million tokens: USD/h of all chips / 3600 / (tokens/s * utilization) * 10^6.
+
+    >>> round(usd_per_million(8 * 1.69, 368.0, 1.0), 1)
     10.2
     """
-    return chip_hour * chips / 3600.0 / (tokens_per_s * utilization) * 1e6
+    return hour / 3600.0 / (tokens_per_s * utilization) * 1e6
 
 
-def energy(chip: Chip, chips: int, work: Work, step_s: float) -> Energy:
-    """Joules of one step by term, and the draw of all chips; at most the rated power of each."""
+def energy(pools: Iterable[tuple[Chip, int, Work]], step_s: float) -> Energy:
+    """Joules of one step by term, and the draw of all pools; None where one of them is unknown."""
+    watts, terms = 0.0, dict[str, float]()
+    for chip, chips, work in pools:
+        one = _energy(chip, chips, work, step_s)
+        if one.watts is None:
+            return one
+        watts += one.watts
+        for term, joules in one.terms_j.items():
+            terms[term] = terms.get(term, 0.0) + joules
+    return Energy(watts, terms)
+
+
+def _energy(chip: Chip, chips: int, work: Work, step_s: float) -> Energy:
+    """The same of one pool; at most the rated power of each chip."""
     power = chip.power
     if power.static_w is None or (power.static_w != power.tdp_w and _lacks_energy(chip, work)):
         return Energy(None, {})

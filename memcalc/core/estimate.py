@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from memcalc._version import __version__
 from memcalc.core import remarks
-from memcalc.core.cost import energy, usd_per_chip_hour, usd_per_million
+from memcalc.core.cost import energy, usd_per_chip_hour, usd_per_hour, usd_per_million
 from memcalc.core.job import Job
-from memcalc.core.placement import Shares
+from memcalc.core.placement import Shares, worst
 from memcalc.core.report import (
     SCHEMA_VERSION,
     Change,
@@ -30,6 +30,7 @@ from memcalc.core.report import (
 from memcalc.core.residency import WEIGHT_PARTS, Residency, largest
 from memcalc.core.search import (
     Choice,
+    Placed,
     Request,
     choose,
     least_prefill,
@@ -37,12 +38,15 @@ from memcalc.core.search import (
     max_context,
     min_chips,
     nearest,
+    place_pools,
 )
 from memcalc.core.timing import Pass
 from memcalc.workload import Layout, Precision, Workload
 
 #: Intervals over which a request's decode steps are integrated along its growing context.
 INTERVALS = 16
+#: Bytes by role of a pool, tensor and tier.
+Resident = Mapping[str, Mapping[str, Mapping[str, int]]]
 #: Layouts that are followed in turn to where a verdict changes.
 MOST_LAYOUTS = 8
 
@@ -63,13 +67,17 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
     bounds = Limits(None, None, None)
     if limits:
         bounds = Limits(max_batch(request), max_context(request), min_chips(request))
-    rows = _placement_rows(request, choice, held)
-    unknown = remarks.unknown_figures(request, choice) if choice else ()
+    placed = place_pools(request, choice) if choice else ()
+    resident = {pool.role: _resident(pool) for pool in placed}
+    rows = _placement_rows(request, placed, resident, held)
+    unknown = remarks.unknown_figures(request, choice, placed) if choice else {}
     decode = prefill = times = cost = None
     if choice:
-        if not unknown:
+        if not unknown.get("decode"):
             decode = _decode(request, choice)
-            prefill = _prefill(request, choice)
+        if not unknown.get("prefill"):
+            prefill = _prefill(request, placed)
+        if decode and prefill:
             times = _request(request, choice, prefill)
         cost = _cost(request, choice, decode, prefill)
     reserved = held.paged_kv(work.context_tokens) if held else 0
@@ -91,11 +99,12 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
         ),
         system=SystemFacts(
             name=system.name,
-            title=system.title,
+            title=remarks.title(request),
             chip=system.chip.name,
-            chips=system.count,
+            chips=request.chips,
             source=system.origin,
-            hypothetical=system.chip.hypothetical,
+            hypothetical=any(pool.chip.hypothetical for pool in request.pools),
+            pools=remarks.pools(request, placed, resident, limits=limits),
         ),
         workload=WorkloadFacts(
             workflow=work.workflow,
@@ -111,7 +120,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
         prices=remarks.price_name(request.payment),
         layout=_layout(held.layout, request) if held else None,
         fits=choice is not None,
-        verdict=choice.placement.verdict if choice else "does-not-fit",
+        verdict=worst(pool.placement.verdict for pool in placed),
         reason=remarks.reason(request, choice, held),
         why=remarks.why(request, choice) if choice else "",
         placement=rows,
@@ -125,7 +134,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
             page_tokens=held.page_tokens if held else request.engine.page_tokens,
             reserved_because=held.reserved_because(work.context_tokens) if held else (),
         ),
-        tiers=_tier_rows(request, rows),
+        tiers=_tier_rows(request, resident),
         limits=bounds,
         decode=decode,
         prefill=prefill,
@@ -133,7 +142,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
         cost=cost,
         evidence=remarks.evidence(request),
         not_modeled=remarks.not_modeled(request),
-        warnings=remarks.warnings(request, choice, cost, unknown),
+        warnings=remarks.warnings(request, placed, cost, unknown),
         degrades_at=_degrades(request, choice, bounds) if choice and limits else (),
     )
 
@@ -151,9 +160,9 @@ def _layout(layout: Layout, request: Request) -> LayoutFacts:
 
 
 def _placement_rows(
-    request: Request, choice: Choice | None, held: Residency | None
+    request: Request, placed: tuple[Placed, ...], resident: Resident, held: Residency | None
 ) -> tuple[PlacementRow, ...]:
-    """The tensors with the bytes that the model needs, and where their copies lie over the system."""
+    """The tensors with the bytes that the model needs, and where their copies lie over all pools."""
     work, book = request.workload, request.book
     batch, context = work.batch, work.context_tokens
     needed = {
@@ -165,58 +174,80 @@ def _placement_rows(
     }
     if held is None:
         return tuple(PlacementRow(tensor, size, {}) for tensor, size in needed.items())
-    needed["activations"] = round(held.activations(batch, context) * held.chips)
-    needed["reserved"] = held.reserved * held.chips
+    helds = [pool.job.held for pool in placed] or [held]
+    needed["activations"] = round(sum(one.activations(batch, context) * one.chips for one in helds))
+    needed["reserved"] = sum(one.reserved * one.chips for one in helds)
     tiers: dict[str, dict[str, int]] = {tensor: {} for tensor in needed}
+    for by_tensor in resident.values():
+        for tensor, where in by_tensor.items():
+            for tier, size in where.items():
+                tiers[tensor][tier] = tiers[tensor].get(tier, 0) + size
     read: dict[str, int] = {}
-    if choice:
-        shares = choice.placement.shares
-        for part in WEIGHT_PARTS:
-            _spread(tiers["weights"], held.resident[part], shares[part])
-        _spread(tiers["kv_cache"], held.resident_kv(batch, context), shares["kv"])
-        if needed["state"]:
-            _spread(tiers["state"], held.resident_kv(batch, context, state=True), shares["kv"])
-        for tensor in ("activations", "reserved"):
-            _spread(tiers[tensor], needed[tensor], shares["overhead"])
-        parts = choice.job.work(work, choice.placement).part_bytes
+    if placed:
+        works = [done for _, _, done in placed[0].job.works(work, placed[0].placement)]
+        cached = round(sum(done.part_bytes["kv"] for done in works))
         read = {
-            "weights": round(sum(size for part, size in parts.items() if part != "kv")),
-            "kv_cache": round(parts["kv"]),
+            "weights": round(sum(sum(done.part_bytes.values()) for done in works)) - cached,
+            "kv_cache": cached,
         }
         if needed["state"]:
             # Each sequence's state is read and written, in all its copies.
-            read["state"] = 2 * held.resident_kv(batch, context, state=True)
+            read["state"] = 2 * helds[0].resident_kv(batch, context, state=True)
             read["kv_cache"] = max(0, read["kv_cache"] - read["state"])
     return tuple(
         PlacementRow(tensor, size, tiers[tensor], read.get(tensor)) for tensor, size in needed.items()
     )
 
 
+def _resident(pool: Placed) -> dict[str, dict[str, int]]:
+    """The bytes of each tensor by tier over the chips of a pool, copies included."""
+    held, shares = pool.job.held, pool.placement.shares
+    tiers: dict[str, dict[str, int]] = {
+        tensor: {} for tensor in ("weights", "kv_cache", "state", "activations", "reserved")
+    }
+    for part in WEIGHT_PARTS:
+        _spread(tiers["weights"], held.resident[part], shares[part])
+    _spread(tiers["kv_cache"], held.resident_kv(pool.batch, pool.context), shares["kv"])
+    if state := held.resident_kv(pool.batch, pool.context, state=True):
+        _spread(tiers["state"], state, shares["kv"])
+    _spread(
+        tiers["activations"],
+        round(held.activations(pool.batch, pool.context) * held.chips),
+        shares["overhead"],
+    )
+    _spread(tiers["reserved"], held.reserved * held.chips, shares["overhead"])
+    return tiers
+
+
 def _spread(tiers: dict[str, int], size: int, shares: Shares) -> None:
     """Add whole bytes to the tiers by share; the last tier takes what rounding leaves."""
     left = size
+    if not size:
+        return
     for tier, share in shares:
         here = left if (tier, share) == shares[-1] else round(size * share)
         left -= here
         tiers[tier] = tiers.get(tier, 0) + here
 
 
-def _tier_rows(request: Request, rows: tuple[PlacementRow, ...]) -> tuple[TierRow, ...]:
-    """All tiers of the chips, homes or not, with what is used of each over the system."""
-    chips, usable = request.system.count, {room.tier: room.usable for room in request.rooms}
+def _tier_rows(request: Request, resident: Resident) -> tuple[TierRow, ...]:
+    """All tiers of the chips, homes or not, with what is used of each over each pool."""
     found = []
-    for name, tier in request.chip.memory.items():
-        rate = tier.bandwidth_bytes_per_s
-        found.append(
-            TierRow(
-                tier=name,
-                capacity_bytes=None if tier.capacity_bytes is None else tier.capacity_bytes * chips,
-                usable_bytes=int(usable.get(name, 0.0) * chips),
-                used_bytes=sum(row.tiers.get(name, 0) for row in rows),
-                bandwidth_bytes_per_s=None if rate is None else rate * chips,
-                role="home" if tier.home else tier.role,
+    for role, pool in request.roles:
+        chips, usable = pool.system.count, {room.tier: room.usable for room in pool.rooms}
+        for name, tier in pool.chip.memory.items():
+            rate = tier.bandwidth_bytes_per_s
+            found.append(
+                TierRow(
+                    chip=pool.chip.name,
+                    tier=name,
+                    capacity_bytes=None if tier.capacity_bytes is None else tier.capacity_bytes * chips,
+                    usable_bytes=int(usable.get(name, 0.0) * chips),
+                    used_bytes=sum(where.get(name, 0) for where in resident.get(role, {}).values()),
+                    bandwidth_bytes_per_s=None if rate is None else rate * chips,
+                    role="home" if tier.home else tier.role,
+                )
             )
-        )
     return tuple(found)
 
 
@@ -238,7 +269,7 @@ def _decode(request: Request, choice: Choice) -> Decode:
         "step_s": step.seconds,
         "tokens_per_s_per_user": speed,
         "tokens_per_s": speed * work.batch,
-        "tokens_per_s_per_chip": speed * work.batch / request.system.count,
+        "tokens_per_s_per_chip": speed * work.batch / request.chips,
     }
     low, high = _bands(remarks.decode_band(request), {**figures})
     return Decode(
@@ -246,22 +277,36 @@ def _decode(request: Request, choice: Choice) -> Decode:
     )  # fmt: skip
 
 
-def _prefill(request: Request, choice: Choice) -> Prefill:
-    work, job = request.workload, choice.job
-    one = job.prefill(1, work.prompt_tokens, choice.placement)
-    whole = one if work.batch == 1 else job.prefill(work.batch, work.prompt_tokens, choice.placement)
+def _prefill(request: Request, placed: tuple[Placed, ...]) -> Prefill:
+    """Prefill where it happens: on the pool for it, else on the main one; then the cache is handed over."""
+    work, pool = request.workload, placed[-1] if request.prefill else placed[0]
+    job, placement = pool.job, pool.placement
+    one = job.prefill(1, work.prompt_tokens, placement)
+    whole = one if work.batch == 1 else job.prefill(work.batch, work.prompt_tokens, placement)
     if request.engine.ideal:
-        # A bound holds over all layouts, not only for the one that decodes fastest.
-        one = least_prefill(request, 1) or one
-        whole = least_prefill(request, work.batch) or whole
+        # A bound holds over all layouts and placements, not only for those that decode fastest.
+        asked = request if pool is placed[0] else pool.request
+        one = least_prefill(asked, 1) or one
+        whole = least_prefill(asked, work.batch) or whole
+    cache = seconds = None
+    terms = dict(one.terms)
+    if request.prefill:
+        cache = request.book.kv_bytes_per_sequence(work.prompt_tokens) + request.book.state_bytes_per_sequence
+        seconds = cache / (request.system.between.bytes_per_s or 1.0)
+        # Layers leave while the next are computed; the last one leaves when all is done.
+        layers = request.model.depth
+        shown = max(seconds / layers, seconds - one.seconds * (1.0 - 1.0 / layers))
+        terms["network"] = terms.get("network", 0.0) + shown + request.system.between.latency_s
+    first = sum(terms.values())
     figures = {
-        "time_to_first_token_s": one.seconds,
+        "time_to_first_token_s": first,
         "tokens_per_s": work.prompt_tokens / one.seconds,
-        "batch_s": whole.seconds,
+        "batch_s": max(whole.seconds, work.batch * seconds if seconds else 0.0) + first - one.seconds,
     }
-    low, high = _bands(remarks.band_of(request, "prefill"), {**figures})
+    low, high = _bands(remarks.band_of(pool.request, "prefill"), {**figures})
     return Prefill(
-        **figures, bottleneck=_bottleneck(one.terms), terms_s=dict(one.terms), low=low, high=high
+        **figures, bottleneck=_bottleneck(terms), terms_s=terms, low=low, high=high,
+        kv_transfer_bytes=cache, kv_transfer_s=seconds,
     )  # fmt: skip
 
 
@@ -292,15 +337,18 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
     """Dollars and joules; None where there is no time to charge for."""
     if decode is None:
         return None
-    work, payment, chips = request.workload, request.payment, request.system.count
-    hour = usd_per_chip_hour(payment, request.chip)
+    work, payment = request.workload, request.payment
+    decoding = [(pool.chip, pool.system.count) for role, pool in request.roles if role != "prefill"]
+    filling = [(pool.chip, pool.system.count) for role, pool in request.roles if role == "prefill"]
     out = usd_in = None
+    hour = usd_per_hour(payment, decoding)
     if hour is not None:
-        out = usd_per_million(hour, chips, decode.tokens_per_s, payment.utilization)
-        if prefill:
-            rate = work.batch * work.prompt_tokens / prefill.batch_s
-            usd_in = usd_per_million(hour, chips, rate, payment.utilization)
-    spent = energy(request.chip, chips, choice.job.work(work, choice.placement), decode.step_s)
+        out = usd_per_million(hour, decode.tokens_per_s, payment.utilization)
+    hour = usd_per_hour(payment, filling or decoding)
+    if hour is not None and prefill:
+        rate = work.batch * work.prompt_tokens / prefill.batch_s
+        usd_in = usd_per_million(hour, rate, payment.utilization)
+    spent = energy(choice.job.works(work, choice.placement), decode.step_s)
     tokens = work.batch * work.tokens_per_step
     terms = {term: joules / tokens for term, joules in spent.terms_j.items()}
     joules = sum(terms.values()) if terms else None
@@ -311,7 +359,7 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
     low_in, high_in = _bands(remarks.band_of(request, "prefill"), {"usd_per_million_input_tokens": usd_in})
     kind, date = remarks.price_evidence(request)
     return Cost(
-        usd_per_chip_hour=hour,
+        usd_per_chip_hour=usd_per_chip_hour(payment, request.chip) if len(request.pools) == 1 else None,
         usd_per_million_output_tokens=out,
         usd_per_million_input_tokens=usd_in,
         utilization=payment.utilization,

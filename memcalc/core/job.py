@@ -21,8 +21,8 @@ from memcalc.core.placement import (
     place,
     rooms,
 )
-from memcalc.core.residency import Residency
-from memcalc.core.timing import BOUNDLESS, Pass, Timer
+from memcalc.core.residency import EVERYTHING, Residency
+from memcalc.core.timing import BOUNDLESS, PARTS_OF, Pass, Role, Timer
 from memcalc.engine import Constants, Engine
 from memcalc.workload import Layout, Workload
 
@@ -37,7 +37,7 @@ class Work(NamedTuple):
 
 
 class Job:
-    """A model in given formats on `layout.chips` chips.
+    """A model in given formats on `layout.chips` chips; with a `role` the part of each layer that is theirs.
 
     >>> from memcalc.readers.presets import load_chip, load_constants, load_engine, load_model
     >>> from memcalc.core.ledger import ledger
@@ -51,13 +51,22 @@ class Job:
     """
 
     def __init__(
-        self, book: Ledger, chip: Chip, constants: Constants, engine: Engine, layout: Layout, activations: str
+        self,
+        book: Ledger,
+        chip: Chip,
+        constants: Constants,
+        engine: Engine,
+        layout: Layout,
+        activations: str,
+        role: Role = "all",
     ) -> None:
         self.book, self.chip, self.engine, self.layout = book, chip, engine, layout
-        self.held = Residency(book, layout, chip, engine)
+        # Chips that prefill need all weights, also those that another pool uses in decode.
+        keeps = PARTS_OF[role] if role == "feed-forward" else EVERYTHING
+        self.held = Residency(book, layout, chip, engine, keeps)
         self.rooms = rooms(chip, engine)
         self._alone = len(self.rooms) == 1
-        self.timer = Timer(book, chip, constants, engine, layout, activations)
+        self.timer = Timer(book, chip, constants, engine, layout, activations, role)
 
     def micro_batch(self, batch: int) -> tuple[int, int]:
         """Micro-batches in flight in a replica, and the sequences of one in an attention group.
@@ -107,7 +116,9 @@ class Job:
         """
         first, second = (self.timer.rates[room.tier] for room in self.rooms[:2])
         slack = 1.0 - self.timer.overlap
-        if BOUNDLESS in (*first, *second) or slack * first[0] >= second[0] and slack * first[1] >= second[1]:
+        if BOUNDLESS in (*first, *second) or (
+            slack * first[0] >= second[0] and slack * first[1] >= second[1]
+        ):
             return None
         by_part = [{**dict.fromkeys(HOT_WEIGHTS, weights), "kv": kv} for weights, kv in (first, second)]
         return balance(self.held.sizes(batch, context), self.heats(batch, context), by_part, order)
@@ -164,7 +175,7 @@ class Job:
             absorbed += cache.decode_flops * cache.pairs(tokens)
             pairs += cache.prefill_flops * cache.pairs(tokens)
         if timer.spatial:
-            return self._stream(total, per_group, pairs)
+            return self._stream(total, per_group, pairs, placement)
         chunk = self.engine.prefill_chunk_tokens * layout.context
         chunks = -(-total // chunk)
         # A later chunk reads what the earlier ones of its prompt left in the cache.
@@ -220,7 +231,7 @@ class Job:
             placement,
         )
 
-    def _stream(self, tokens: int, prompts: int, pairs: float) -> Pass:
+    def _stream(self, tokens: int, prompts: int, pairs: float, placement: Placement) -> Pass:
         """Prefill on a spatial chip: tokens stream through the layers, all of which work at once."""
         timer, engine = self.timer, self.engine
         rows = {"head": prompts}
@@ -231,6 +242,10 @@ class Job:
         chips = self.layout.tensor * self.layout.pipeline
         fill = timer.floor_s
         terms = dict.fromkeys(("compute", *("memory:" + t for t in timer.rates), "network", "latency"), 0.0)
+        # Weights beyond the die are streamed through once.
+        slowest, streamed = max(
+            ((self._streamed_s(tier, placement), tier) for tier in timer.beyond_die), default=(0.0, "")
+        )
         known = self.chip.compute
         if all(form in known for form in flops):
             share = engine.prefill_compute_efficiency or timer.constants.compute_efficiency
@@ -240,7 +255,23 @@ class Job:
         else:
             # No arithmetic rate is published: a token enters whenever a layer is free.
             terms["latency"] = fill * (tokens - 1 + timer.depth) / timer.depth
+        if slowest > terms["compute"]:
+            terms["compute"], terms["memory:" + streamed] = 0.0, slowest
         return Pass(sum(terms.values()), terms)
+
+    def _streamed_s(self, tier: str, placement: Placement) -> float:
+        """Seconds in which a spatial machine takes in the weights that lie in a tier beyond the die."""
+        size = sum(
+            self.held.parts[part] * share
+            for part in HOT_WEIGHTS
+            for where, share in placement.shares[part]
+            if where == tier
+        )
+        return size * self.timer.depth / self.timer.rates[tier][0]
+
+    def works(self, workload: Workload, placement: Placement) -> tuple[tuple[Chip, int, Work], ...]:
+        """What one decode step does, by pool: the kind of chips, their number, their work."""
+        return ((self.chip, self.layout.chips, self.work(workload, placement)),)
 
     def work(self, workload: Workload, placement: Placement) -> Work:
         """What one decode step does over the system: each micro-batch reads the weights once more."""
@@ -251,7 +282,7 @@ class Job:
         passes = flights * min(layout.data, batch) * layout.context
         flops: dict[str, float] = {}
         parts = dict.fromkeys(("attention", "ffn", "experts", "kv"), 0.0)
-        for op in self.book.operators:
+        for op in timer.operators:
             form = timer.formats[op.tensor]
             flops[form] = flops.get(form, 0.0) + op.flops_per_token * batch * new
             share = self.expert_share(sequences, new) if op.experts else 1.0

@@ -37,13 +37,23 @@ NO_NETWORK = Network(0.0, 0.0, 0.0)
 
 
 def network(
-    chip: Chip, constants: Constants, layout: Layout, width: int, depth: int, moe_layers: int, top_k: int
+    chip: Chip,
+    constants: Constants,
+    layout: Layout,
+    width: int,
+    depth: int,
+    moe_layers: int,
+    top_k: int,
+    *,
+    attention: bool = True,
+    feed_forward: bool = True,
 ) -> Network:
     """The collectives of one pass through all layers; `missing` names an unknown link that it needs.
 
     Tensor parallelism: two all-reduces a layer. Attention groups: an all-reduce after attention within
     the group, and an all-to-all out to the experts and back in layers that have them. Context
-    parallelism: one all-reduce of partial outputs a layer. A pipeline: one hop between stages.
+    parallelism: one all-reduce of partial outputs a layer. A pipeline: one hop between stages. Where unlike
+    pools share a layer, each has the collectives of its own part.
 
     >>> from memcalc.readers.presets import load_chip
     >>> one = network(load_chip("h100-sxm"), Constants(collective_s=1e-5), Layout(), 4096, 32, 0, 0)
@@ -74,9 +84,12 @@ def network(
             seconds += count * latency * (1.0 + grow * (log2(over) - 1.0))
             sent += count * 2.0 * (over - 1) / over * message
 
-    all_reduce(depth, tensor)
-    all_reduce(depth, context)
-    if groups == 1:
+    if attention:
+        all_reduce(depth, tensor)
+        all_reduce(depth, context)
+    if not feed_forward:
+        pass
+    elif groups == 1:
         all_reduce(depth, tensor)
     else:
         over = tensor * groups

@@ -10,7 +10,7 @@ The caller times all candidates and keeps the fastest; on two tiers that is exac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from memcalc.chip import BEYOND, ON_CHIP, Chip
@@ -42,6 +42,15 @@ PLANS: Mapping[str, tuple[str, ...]] = {
 }
 
 Shares = tuple[tuple[str, float], ...]
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The worst of several verdicts; of none, that nothing fits.
+
+    >>> worst(["dram", "on-chip"]), worst([])
+    ('dram', 'does-not-fit')
+    """
+    return max(verdicts, key=VERDICTS.index, default="does-not-fit")
 
 
 class Room(NamedTuple):

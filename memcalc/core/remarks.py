@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from memcalc.chip import ON_CHIP, TIER_TITLES
+from memcalc.core.cost import usd_per_chip_hour
 from memcalc.core.placement import HOT_WEIGHTS
-from memcalc.core.report import Cost
+from memcalc.core.report import Cost, PoolFacts
 from memcalc.core.residency import Residency
-from memcalc.core.search import Choice, Request
+from memcalc.core.search import Choice, Placed, Request, choose, min_chips, nearest
 from memcalc.model import KINDS, source_of
 from memcalc.precision import MATH
-from memcalc.units import format_bytes
+from memcalc.units import format_bytes, format_seconds
 from memcalc.workload import Payment
 
+#: What a result may be worth, strongest first.
+RESULTS = ("calibrated", "roofline", "vendor-claim", "estimate", "hypothetical")
 #: The band around a speed where engine and chip family have no record together.
 UNCALIBRATED_BAND = 2.0
 
@@ -44,12 +49,24 @@ def band_of(request: Request, task: str) -> float:
 
 
 def decode_band(request: Request) -> float:
-    """The band of a decode step: of one sequence, or of several."""
-    return band_of(request, "decode" if request.workload.batch == 1 else "batch")
+    """The band of a decode step, of one sequence or of several: of two pools the wider."""
+    task = "decode" if request.workload.batch == 1 else "batch"
+    return max(band_of(pool, task) for role, pool in request.roles if role != "prefill")
 
 
 def evidence(request: Request) -> dict[str, str]:
-    """What the result and the chip's figures are worth."""
+    """What the result and the figures of the chips are worth: of several pools the weakest."""
+    worths = [_evidence(pool) for pool in request.pools]
+    decoding = [worth for (role, _), worth in zip(request.roles, worths, strict=True) if role != "prefill"]
+    weakest = max(decoding, key=lambda worth: RESULTS.index(worth["decode"]))
+    if len(decoding) > 1 and weakest["decode"] == "calibrated":
+        # No record is of a pair.
+        weakest = {**weakest, "decode": "estimate"}
+    chip = max((worth["chip"] for worth in worths), key=KINDS.index)
+    return {**weakest, "chip": chip}
+
+
+def _evidence(request: Request) -> dict[str, str]:
     chip, engine = request.chip, request.engine
     if chip.hypothetical:
         result = "hypothetical"
@@ -59,6 +76,9 @@ def evidence(request: Request) -> dict[str, str]:
         result = "estimate"
     else:
         result = engine.evidence
+        floor = source_of(chip.sources, "layer_floor") if chip.layer_floor and not engine.ideal else None
+        if floor and floor.kind == "estimate" and RESULTS.index(result) < RESULTS.index("estimate"):
+            result = "estimate"  # the floor decides, and rests on no point of this chip
     kinds = []
     figures = [
         f"memory.{name}.{key}"
@@ -113,22 +133,34 @@ def price_evidence(request: Request) -> tuple[str | None, str | None]:
     return scenario.kind, scenario.date
 
 
-def unknown_figures(request: Request, choice: Choice) -> tuple[str, ...]:
-    """Figures without which no time can be given.
+def unknown_figures(
+    request: Request, choice: Choice, placed: tuple[Placed, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Figures without which no time of `decode` or of `prefill` can be given, with the chip that lacks them."""
+    found: dict[str, list[str]] = {"decode": [], "prefill": []}
+    for pool in placed:
+        tasks = {"prefill": ("prefill",), "decode": ("decode",), "feed-forward": ("decode",)}
+        timer = pool.job.timer
+        missing = _unknown(pool)
+        if timer.spatial and pool.request.chip.layer_floor and not request.engine.ideal:
+            # The layer floor of a spatial chip holds without those of the die; memory beyond it is not in the floor.
+            on_die = tuple(f"memory.{tier}." for tier in ON_CHIP)
+            missing = [f for f in missing if f.startswith("memory.") and not f.startswith(on_die)]
+        for task in tasks.get(pool.role, ("decode", "prefill")):
+            found[task] += [f"{figure} of {pool.request.chip.label}" for figure in missing]
+    if not choice.step.seconds:
+        found["decode"].append(f"layer_floor of {request.chip.label}")
+    if request.prefill and request.system.between.bytes_per_s is None:
+        chips = f"{request.prefill.chip.label} and {request.chip.label}"
+        found["prefill"].append(f"between.bytes_per_s, the link of {chips},")
+    return {task: tuple(dict.fromkeys(figures)) for task, figures in found.items()}
 
-    The layer floor of a spatial chip holds without those of the die; memory beyond it is not in the floor.
-    """
-    found = _unknown(choice)
-    if choice.job.timer.spatial and request.chip.layer_floor and not request.engine.ideal:
-        on_die = tuple(f"memory.{tier}." for tier in ON_CHIP)
-        found = [f for f in found if f.startswith("memory.") and not f.startswith(on_die)]
-    return tuple(found) or (() if choice.step.seconds > 0.0 else ("layer_floor",))
 
-
-def _unknown(choice: Choice) -> list[str]:
-    timer = choice.job.timer
+def _unknown(pool: Placed) -> list[str]:
+    """Figures that the times of a pool would need and its chip lacks."""
+    timer = pool.job.timer
     found = [f"compute.{form}" for form in timer.unknown_compute]
-    found += [f"memory.{tier}.bandwidth_bytes_per_s" for tier in timer.unknown_tiers(choice.placement)]
+    found += [f"memory.{tier}.bandwidth_bytes_per_s" for tier in timer.unknown_tiers(pool.placement)]
     if timer.network.missing:
         found.append(timer.network.missing)
     return found
@@ -149,13 +181,82 @@ def term_title(term: str) -> str:
 
 
 def chips_title(request: Request) -> str:
-    """The system in words.
+    """The main pool in words.
 
     >>> from memcalc.api import request
     >>> chips_title(request("llama-3.1-8b", chip="h100-sxm", chips=8))
     '8 × H100 SXM'
     """
     return f"{request.system.count} × {request.chip.title}"
+
+
+def title(request: Request) -> str:
+    """The system in words; prefill that was put on another one is said."""
+    text = request.system.title
+    if request.prefill and request.prefill.chip.title not in text:
+        if request.system.name == request.chip.name:
+            text = chips_title(request)
+        text += f", prefill on {chips_title(request.prefill)}"
+    return text
+
+
+def pools(
+    request: Request,
+    placed: tuple[Placed, ...],
+    resident: Mapping[str, Mapping[str, Mapping[str, int]]],
+    *,
+    limits: bool,
+) -> tuple[PoolFacts, ...]:
+    """The chips of each kind, with the verdict of their part of the job."""
+    found = []
+    laid = {pool.role: pool for pool in placed}
+    for (role, pool), alone in zip(request.roles, request.apart, strict=True):
+        # Where another pool lacks room, this one may have it all the same.
+        here = laid.get(role)
+        verdict = here.placement.verdict if here else _verdict_alone(alone)
+        found.append(
+            PoolFacts(
+                role=role,
+                chip=pool.chip.name,
+                title=pool.chip.title,
+                chips=pool.system.count,
+                engine=pool.engine.name,
+                hypothetical=pool.chip.hypothetical,
+                verdict=verdict,
+                reason=_pool_reason(alone, role),
+                min_chips=min_chips(alone) if limits else None,
+                usd_per_chip_hour=usd_per_chip_hour(request.payment, pool.chip),
+                placement=resident.get(role, {}),
+            )
+        )
+    return tuple(found)
+
+
+def _verdict_alone(request: Request) -> str:
+    choice = choose(request)
+    return choice.placement.verdict if choice else "does-not-fit"
+
+
+def _pool_reason(request: Request, role: str) -> str:
+    """The bytes that decide over a pool: what it needs, and what of it is usable."""
+    if request.other_model and request.chip.hardwired:
+        return _masks(request)
+    held = nearest(request)
+    if held is None:
+        return f"no layout divides {request.model.name} over {chips_title(request)}"
+    work = request.workload
+    need = held.needed(work.batch, work.context_tokens) * held.chips
+    usable = sum(room.usable for room in request.rooms) * held.chips
+    what = {
+        "feed-forward": "feed-forward weights",
+        "prefill": "weights and the KV cache of one prompt",
+    }.get(role, "weights and KV cache")
+    return f"{what} need {format_bytes(need)} of {format_bytes(usable)} usable"
+
+
+def _masks(request: Request) -> str:
+    wired = request.chip.hardwired
+    return f"the masks of {request.chip.title} hold {wired.model if wired else 'nothing'}, not {request.model.name}"
 
 
 def reason(request: Request, choice: Choice | None, held: Residency | None) -> str:
@@ -170,9 +271,14 @@ def reason(request: Request, choice: Choice | None, held: Residency | None) -> s
             for room in tiers
         )
         return f"weights {weights} and KV cache {kv}; {usable}"
-    chip = request.chip
-    if request.other_model and chip.hardwired:
-        return f"the masks of {chip.title} hold {chip.hardwired.model}, not {request.model.name}"
+    if request.other_model:
+        return _masks(request)
+    for role, pool in request.roles[1:]:
+        alone = dict(zip((r for r, _ in request.roles), request.apart, strict=True))[role]
+        if choose(alone) is None:
+            count = min_chips(alone)
+            enough = f"; {count} would do" if count else ""
+            return f"{role} on {chips_title(pool)}: {_pool_reason(alone, role)}{enough}"
     if held is None:
         return f"no layout divides {request.model.name} over {chips_title(request)}"
     need = held.needed(work.batch, work.context_tokens) * held.chips
@@ -191,69 +297,107 @@ def why(request: Request, choice: Choice) -> str:
     places = [room for room in request.rooms if room.tier in hot]
     if len(places) < 2:
         return ""
+    fast = tier_title(places[0].tier)
     if places[0].tier == "rom":
         return f"the masks hold the weights; {tier_title(places[1].tier)} takes the KV cache"
+    if places[0].holds == "cache":
+        return f"{fast} takes the KV cache; weights stream in from {tier_title(places[1].tier)} in every step"
     job, work = choice.job, request.workload
-    flights, sequences = job.micro_batch(work.batch)
+    flights, _ = job.micro_batch(work.batch)
+    heats = job.heats(work.batch, work.context_tokens)
     order = choice.placement.order
-    fast = tier_title(places[0].tier)
-    hit = [op for op in request.book.operators if op.experts]
+    reads = [f"each byte of weights is read {flights * heats['attention']:.1f} times a step"]
+    if job.held.parts["experts"]:
+        reads.append(f"an expert's {flights * heats['experts']:.2f}")
+    reads.append(f"the KV cache's {flights * heats['kv']:.1f}")
     text = {
-        "weights-first": f"{fast} takes weights first: each byte is read {flights} times a step, the KV cache once",
+        "weights-first": f"{fast} takes weights first",
         "kv-first": f"{fast} takes the KV cache first",
-        "kv-before-experts": f"{fast} takes the KV cache before experts",
+        "kv-before-experts": f"{fast} takes the KV cache before cold experts",
     }[order]
-    if flights == 1 and order == "weights-first":
-        text = f"{fast} takes weights first: a byte of either is read once a step, but weights do not grow"
-    if hit and order == "kv-before-experts":
-        share = 1.0 - (1.0 - hit[0].top_k / hit[0].experts) ** sequences
-        text += f": a byte of it is read once a step, an expert's {flights * share:.2f} times"
-    return text
+    return f"{text}: " + ", ".join(reads)
 
 
 def warnings(
-    request: Request, choice: Choice | None, cost: Cost | None, unknown: tuple[str, ...]
+    request: Request,
+    placed: tuple[Placed, ...],
+    cost: Cost | None,
+    unknown: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
     """All that a reader should know before he trusts the figures."""
-    chip, work, model = request.chip, request.workload, request.model
+    work, model = request.workload, request.model
     said = list(request.notes)
-    if chip.hypothetical:
-        said.append(f"hypothetical: {chip.name}'s maker has published no figure; all are an archetype's")
+    said += [
+        f"{pool.chip.label}: its maker has published no figure; all are an archetype's"
+        for pool in request.pools
+        if pool.chip.hypothetical
+    ]
     limit = model.context_limit_tokens
     if limit and work.context_tokens > limit:
         context = work.context_tokens
         said.append(f"context {context} is beyond the {limit} tokens that {model.name} was made for")
-    if choice:
-        if unknown:
-            known = ", ".join(chip.compute)
-            rest = f"; its arithmetic runs in {known}" if known and "compute." in unknown[0] else ""
-            said.append(f"no times: {', '.join(unknown)} of {chip.name} is unknown{rest}")
-        else:
-            left_out = _unknown(choice)
-            said += [f"{figure} of {chip.name} is unknown: its term is left out" for figure in left_out]
-            said += _assumptions(request)
-        said += _format_warnings(request, choice.job.timer.formats)
+    both = unknown.get("decode") == unknown.get("prefill")
+    for task in ("decode",) if both else ("decode", "prefill"):
+        if missing := unknown.get(task):
+            known = ", ".join(request.chip.compute)
+            rest = f"; its arithmetic runs in {known}" if known and "compute." in missing[0] else ""
+            said.append(f"no times{'' if both else f' of {task}'}: {', '.join(missing)} is unknown{rest}")
+    for laid in placed:
+        chip = laid.request.chip.label
+        if not any(unknown.values()):
+            said += [f"{figure} of {chip} is unknown: its term is left out" for figure in _unknown(laid)]
+            said += _assumptions(laid.request)
+        said += _format_warnings(laid.request, laid.job.timer.formats)
+    if placed:
+        layout = placed[0].job.layout
+        sharing = layout.data * layout.attention_data
+        if sharing > work.batch and sharing > 1 and not request.chip.hardwired:
+            busy = layout.chips // sharing * work.batch
+            said.append(
+                f"batch {work.batch} keeps {busy} of {layout.chips} chips busy; more would make it slower"
+            )
+        if request.feed_forward:
+            said.append(_pair_assumption(request))
         said += _cost_warnings(request, cost)
     return tuple(dict.fromkeys(said))
+
+
+def _pair_assumption(request: Request) -> str:
+    """What the time of a layer that is shared between pools rests on."""
+    between = request.system.between
+    each = f"{format_seconds(between.latency_s)} a hand-over" if between.latency_s else "no time a hand-over"
+    return f"attention and feed-forward on unlike chips assume {each} and half of each chip's layer floor, unvalidated"
 
 
 def _assumptions(request: Request) -> list[str]:
     """What the times and sizes of a chip or a stack without a record rest on."""
     chip, engine = request.chip, request.engine
     said = []
-    if chip.layer_floor and not engine.ideal:
-        said.append(f"the layer floor of {chip.name} rests on {chip.layer_floor.rests_on}")
-        if request.workload.batch > 1:
-            said.append("throughput assumes that micro-batches fill the machine (batch / step), unvalidated")
+    floor = chip.layer_floor
+    if floor and not engine.ideal:
+        source = source_of(chip.sources, "layer_floor")
+        grade = f" (grade {source.grade})" if source and source.grade else ""
+        said.append(f"the layer floor of {chip.label} rests on {floor.rests_on}{grade}")
+        if not floor.throughput_rests_on:
+            said.append(
+                f"throughput and USD/Mtok of {chip.label} assume batch / step, unvalidated: none is published"
+            )
+    for name, tier in chip.homes:
+        nominal = tier.effective_bytes_per_s is None or engine.ideal
+        if name == "sram" and nominal and tier.bandwidth_bytes_per_s and (engine.ideal or not floor):
+            said.append(
+                f"nominal SRAM bandwidth of {chip.label}: measured speeds of SRAM-first chips stay 700 to 2,000 times below it"
+            )
     share = engine.prefill_compute_efficiency or engine.constants.get("compute_efficiency")
     for figure in ("prefill_compute_efficiency", "constants.compute_efficiency"):
         source = engine.sources.get(figure)
-        if source and source.kind == "estimate" and chip.compute:
-            said.append(f"prefill on {chip.name} assumes {share:.0%} of peak, unvalidated: {source.source}")
+        if source and source.kind == "estimate" and chip.compute and request.role == "all":
+            said.append(f"prefill on {chip.label} assumes {share:.0%} of peak, unvalidated: {source.source}")
     for name, tier in chip.memory.items():
         source = source_of(chip.sources, f"memory.{name}.capacity_bytes")
         if tier.home and source and source.kind == "estimate" and not chip.hypothetical:
-            said.append(f"capacity of the {tier_title(name)} of {chip.name}: {source.source}")
+            grade = f" (grade {source.grade})" if source.grade else ""
+            said.append(f"capacity of the {tier_title(name)} of {chip.name}: {source.source}{grade}")
     return said
 
 
@@ -261,15 +405,17 @@ def _cost_warnings(request: Request, cost: Cost | None) -> list[str]:
     """Why a price or an energy is missing, or weaker than it looks."""
     if cost is None:
         return []
-    chip, payment = request.chip, request.payment
+    payment = request.payment
     said = []
     scenario = payment.scenario
-    if scenario and price_name(payment) == scenario.name and chip.name in scenario.placeholders:
-        said.append(f"the price of {chip.name} in {scenario.name} is a placeholder of its source")
-    if cost.usd_per_chip_hour is None and payment.usd_per_chip is not None:
-        said.append(f"no cost of owning: the power of {chip.name} is unknown")
+    for chip in (pool.chip for pool in request.pools):
+        if scenario and price_name(payment) == scenario.name and chip.name in scenario.placeholders:
+            said.append(f"the price of {chip.label} in {scenario.name} is a placeholder of its source")
+        if payment.usd_per_chip is not None and usd_per_chip_hour(payment, chip) is None:
+            said.append(f"no cost of owning: the power of {chip.label} is unknown")
     if cost.watts is None:
-        said.append(f"no energy: power of {chip.name}, or a figure that it needs, is unknown")
+        chips = " or ".join(pool.chip.label for role, pool in request.roles if role != "prefill")
+        said.append(f"no energy: power of {chips}, or a figure that it needs, is unknown")
     return said
 
 
@@ -279,14 +425,14 @@ def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
     said = []
     for tensor in ("attention", "dense", "experts", "head"):
         stored = book.formats[tensor].main
-        if tensor != "head" and not book.weight_bytes[tensor]:
+        if tensor not in formats or (tensor != "head" and not book.weight_bytes[tensor]):
             continue
         ran = formats[tensor]
         if stored.weight_only and tensor != "head":
-            said.append(f"{stored.name} weights are expanded for {ran} math on {request.chip.name}")
+            said.append(f"{stored.name} weights are expanded for {ran} math on {request.chip.label}")
         elif (
             not stored.weight_only and ran in request.chip.compute and MATH[ran][0] != MATH[stored.element][0]
         ):
             what = "head weights" if tensor == "head" else "weights"
-            said.append(f"{stored.name} {what} meet {ran} math on {request.chip.name}")
+            said.append(f"{stored.name} {what} meet {ran} math on {request.chip.label}")
     return said

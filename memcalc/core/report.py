@@ -32,8 +32,30 @@ class ModelFacts:
 
 
 @noun
+class PoolFacts:
+    """The chips of one kind in a system, what they do there, and whether their part fits them.
+
+    `role`: `all`, or of unlike pools `attention` (with cache, and prefill unless another pool has it),
+    `feed-forward`, `prefill` or `decode`. `min_chips` are the fewest that hold the part, `placement` the
+    bytes of each tensor by tier over the pool, copies included.
+    """
+
+    role: str
+    chip: str
+    title: str
+    chips: int
+    engine: str
+    hypothetical: bool
+    verdict: str
+    reason: str
+    min_chips: int | None
+    usd_per_chip_hour: float | None
+    placement: Mapping[str, Mapping[str, int]]
+
+
+@noun
 class SystemFacts:
-    """The chips. `hypothetical` ones have figures that no maker published."""
+    """The chips of all pools. `hypothetical` ones have figures that no maker published."""
 
     name: str
     title: str
@@ -41,6 +63,7 @@ class SystemFacts:
     chips: int
     source: str
     hypothetical: bool
+    pools: tuple[PoolFacts, ...] = ()
 
 
 @noun
@@ -115,8 +138,9 @@ class KvCache:
 
 @noun
 class TierRow:
-    """A memory tier over the whole system; `bandwidth_bytes_per_s` is nominal, None where unknown."""
+    """A memory tier over all chips of a pool; `bandwidth_bytes_per_s` is nominal, None where unknown."""
 
+    chip: str
     tier: str
     capacity_bytes: int | None
     usable_bytes: int
@@ -159,7 +183,11 @@ class Decode:
 
 @noun
 class Prefill:
-    """Prefill of one prompt alone on the system; `batch_s` is for the prompts of the whole batch."""
+    """Prefill of one prompt alone on the system; `batch_s` is for the prompts of the whole batch.
+
+    Where other chips decode, the cache of the prompt is handed over in `kv_transfer_s`. It leaves layer by
+    layer while the next ones are computed; what shows of it is in the term `network`.
+    """
 
     time_to_first_token_s: float
     tokens_per_s: float
@@ -168,6 +196,8 @@ class Prefill:
     terms_s: Mapping[str, float]
     low: Mapping[str, float]
     high: Mapping[str, float]
+    kv_transfer_bytes: int | None = None
+    kv_transfer_s: float | None = None
 
 
 @noun
@@ -181,7 +211,10 @@ class RequestTime:
 
 @noun
 class Cost:
-    """Dollars and joules. `energy_terms_j` add up to `joules_per_output_token`; None where unknown."""
+    """Dollars and joules. `energy_terms_j` add up to `joules_per_output_token`; None where unknown.
+
+    With unlike pools the price of a chip-hour stands with each pool.
+    """
 
     usd_per_chip_hour: float | None
     usd_per_million_output_tokens: float | None

@@ -17,6 +17,8 @@ from memcalc.workload import Layout
 
 #: The parts of the weights, in the order in which they are placed where nothing else decides.
 WEIGHT_PARTS = ("attention", "ffn", "experts", "cold")
+#: All that a chip may keep; of unlike pools one keeps some parts only.
+EVERYTHING = (*WEIGHT_PARTS, "kv")
 #: No context or batch in use comes near: a search that passes it has no end.
 ENDLESS = 2**40
 
@@ -35,13 +37,16 @@ def cache_copies(cache: Cache, layout: Layout, chip: Chip, engine: Engine) -> fl
 class Residency:
     """What the fullest chip holds (`parts`), and what the whole system holds (`resident`).
 
-    On a spatial chip all is pooled: layers, and the caches that belong to them, are spread evenly.
+    On a spatial chip all is pooled: layers, and the caches that belong to them, are spread evenly. `keeps`
+    names the parts that these chips hold at all.
     """
 
     __slots__ = ("_caches", "_chunk", "_groups", "_row", "_share", "_slack", "_token", "chips", "fixed",
                  "layout", "page_tokens", "parts", "reserved", "resident")  # fmt: skip
 
-    def __init__(self, book: Ledger, layout: Layout, chip: Chip, engine: Engine) -> None:
+    def __init__(
+        self, book: Ledger, layout: Layout, chip: Chip, engine: Engine, keeps: tuple[str, ...] = EVERYTHING
+    ) -> None:
         model, stored = book.model, book.weight_bytes
         stages, tensor, groups = layout.pipeline, layout.tensor, layout.attention_data
         table, tied = stored["embedding"], model.tied_embeddings
@@ -64,6 +69,7 @@ class Residency:
             "experts": replicas * stored["experts"],
             "cold": replicas * groups * cold,
         }
+        self.resident = {part: size * (part in keeps) for part, size in self.resident.items()}
         if spatial:
             share = 1.0 / (stages * tensor)
             self.parts = {part: size / self.chips for part, size in self.resident.items()}
@@ -78,6 +84,7 @@ class Residency:
                 "experts": stage * stored["experts"] / (tensor * groups),
                 "cold": (cold if stages == 1 else max(0, cold - head)) / tensor,
             }
+            self.parts = {part: size * (part in keeps) for part, size in self.parts.items()}
         linked = engine.reserved_bytes_per_linked_chip
         self.reserved = linked if linked and self.chips > layout.data else engine.reserved_bytes_per_chip
         self.page_tokens = engine.page_tokens
@@ -91,7 +98,7 @@ class Residency:
         self._caches = [
             (c, c.bytes_per_entry * cache_copies(c, layout, chip, engine), share)
             for c in book.caches
-            if c.stored
+            if c.stored and "kv" in keeps
         ]
         # Alive in one layer: bf16 activations of a chunk of prefill, fp32 logits of each sequence.
         widest = max(

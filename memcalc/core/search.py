@@ -14,6 +14,7 @@ from memcalc.chip import ON_CHIP, Chip, System
 from memcalc.core.job import Job
 from memcalc.core.layout import Given, layouts
 from memcalc.core.ledger import Ledger, ledger
+from memcalc.core.pair import PairJob
 from memcalc.core.placement import (
     PLANS,
     ROUNDING_BYTES,
@@ -24,8 +25,8 @@ from memcalc.core.placement import (
     on_chip_need,
     rooms,
 )
-from memcalc.core.residency import Residency, fewest, largest
-from memcalc.core.timing import Pass
+from memcalc.core.residency import EVERYTHING, Residency, fewest, largest
+from memcalc.core.timing import PARTS_OF, Pass, Role
 from memcalc.engine import Constants, Engine
 from memcalc.model import Model
 from memcalc.noun import noun
@@ -42,6 +43,8 @@ class Request:
 
     With `auto` the number of chips follows from the job (`sized`). `changed`: a figure was set
     by hand, so that no record speaks for the result. `notes` are warnings from resolving the words.
+    Pools beside the main one are requests of their own: `feed_forward` chips take that part of each
+    layer in decode, `prefill` chips take the prompts. `role` is the part that the chips of this one have.
     """
 
     model: Model
@@ -55,6 +58,39 @@ class Request:
     auto: bool = False
     changed: bool = False
     notes: tuple[str, ...] = ()
+    feed_forward: Request | None = None
+    prefill: Request | None = None
+    role: Role = "all"
+
+    @property
+    def pools(self) -> tuple[Request, ...]:
+        """The request of each pool, the main one first."""
+        return (self, *(pool for pool in (self.feed_forward, self.prefill) if pool))
+
+    @property
+    def prompts(self) -> Request | None:
+        """The question of the prefill pool: one prompt at a time."""
+        work = self.workload
+        alone = replace(work, batch=1, context_tokens=work.prompt_tokens, output_tokens=0)
+        return self.prefill and replace(self.prefill, workload=alone)
+
+    @property
+    def apart(self) -> tuple[Request, ...]:
+        """The pools each by itself, as far as memory goes."""
+        alone = replace(self, feed_forward=None, prefill=None)
+        return tuple(pool for pool in (alone, self.feed_forward, self.prompts) if pool)
+
+    @property
+    def roles(self) -> tuple[tuple[str, Request], ...]:
+        """What each pool does, the main one first."""
+        main = "attention" if self.feed_forward else "decode" if self.prefill else "all"
+        pairs = ((main, self), ("feed-forward", self.feed_forward), ("prefill", self.prefill))
+        return tuple((role, pool) for role, pool in pairs if pool)
+
+    @property
+    def chips(self) -> int:
+        """The chips of all pools."""
+        return sum(pool.system.count for pool in self.pools)
 
     @property
     def chip(self) -> Chip:
@@ -85,7 +121,35 @@ class Request:
 
     def job(self, layout: Layout) -> Job:
         """The model on the chips of a layout, ready to be timed."""
-        return Job(self.book, self.chip, self.constants, self.engine, layout, self.activations)
+        given = self.book, self.chip, self.constants, self.engine, layout, self.activations
+        if self.beside is None:
+            return Job(*given, self.role)
+        return PairJob(*given, self.beside, self.system.between)
+
+    @cached_property
+    def beside(self) -> Job | None:
+        """The feed-forward part on its own pool: the layout that is fastest for one token."""
+        pool = self.feed_forward
+        if pool is None:
+            return None
+        jobs = [pool.job(held.layout) for held in held_by(pool, pool.system.count)]
+        timed = [(job.decode(1, 1, placed).seconds, place, job) for place, job in enumerate(jobs)
+                 if (placed := job.place(1, 1)).fits]  # fmt: skip
+        return min(timed)[2] if timed else None
+
+    def fits(self, held: Residency, batch: int, context: int) -> bool:
+        """Whether the tiers of the fullest chip hold its bytes, each where it may live, in all pools."""
+        weights = sum(held.parts.values())
+        if not enough(self.rooms, weights, held.needed(batch, context) - weights):
+            return False
+        if self.feed_forward and self.beside is None:
+            return False
+        return self.prefill is None or self._prefills(context)
+
+    def _prefills(self, context: int) -> bool:
+        """Whether the prefill pool holds the weights and the cache of one prompt."""
+        pool, prompt = self.prefill, max(1, context - self.workload.output_tokens)
+        return pool is None or any(pool.fits(held, 1, prompt) for held in held_by(pool, pool.system.count))
 
     @property
     def other_model(self) -> bool:
@@ -102,23 +166,29 @@ class Choice(NamedTuple):
     step: Pass
 
 
+class Placed(NamedTuple):
+    """A pool with its part of the job laid out: its role, and the batch and context that it holds."""
+
+    role: str
+    request: Request
+    job: Job
+    placement: Placement
+    batch: int
+    context: int
+
+
 def held_by(request: Request, chips: int) -> list[Residency]:
     """What the chips would hold, for each possible layout."""
     ways = layouts(request.model, request.chip, request.engine, chips, request.given)
-    return [Residency(request.book, layout, request.chip, request.engine) for layout in ways]
-
-
-def fits(held: Residency, places: tuple[Room, ...], batch: int, context: int) -> bool:
-    """Whether the tiers of the fullest chip hold its bytes, each where it may live."""
-    weights = sum(held.parts.values())
-    return enough(places, weights, held.needed(batch, context) - weights)
+    keeps = PARTS_OF[request.role] if request.role == "feed-forward" else EVERYTHING
+    return [Residency(request.book, layout, request.chip, request.engine, keeps) for layout in ways]
 
 
 def in_plan(held: Residency, request: Request) -> bool:
     """Whether the bytes can lie as the chip's plan wants them."""
     batch, context = request.workload.batch, request.workload.context_tokens
     places, plan = request.rooms, request.chip.plan
-    if not fits(held, places, batch, context):
+    if not request.fits(held, batch, context):
         return False
     weights = sum(held.parts.values())
     if plan == "dram":
@@ -134,26 +204,58 @@ def choose(request: Request) -> Choice | None:
         return None
     work, chip = request.workload, request.chip
     batch, context = work.batch, work.context_tokens
-    ways = [h for h in held_by(request, request.system.count) if fits(h, request.rooms, batch, context)]
-    busy = [h for h in ways if h.layout.data * h.layout.attention_data <= batch]
-    best: tuple[bool, float] | None = None
+    ways = [h for h in held_by(request, request.system.count) if request.fits(h, batch, context)]
+    best: tuple[bool, float, bool] | None = None
     choice = None
-    for held in busy or ways:
-        job = Job(request.book, chip, request.constants, request.engine, held.layout, request.activations)
+    for held in ways:
+        job = request.job(held.layout)
         placement = job.place(batch, context)
         step = job.step(work, placement)
         planned = request.engine.ideal or placement.verdict in PLANS[chip.plan]
-        rank = (not planned, step.seconds)
+        # Where a batch is smaller than the system, replicas may stand idle, but not for nothing.
+        idle = held.layout.data * held.layout.attention_data > batch
+        rank = (not planned, step.seconds, idle)
         if best is None or rank < best:
             best, choice = rank, Choice(job, placement, step)
     return choice
+
+
+def place_pools(request: Request, choice: Choice) -> tuple[Placed, ...]:
+    """The pools of a choice, each with its part of the job laid out, the main one first."""
+    found, work = [], request.workload
+    for role, pool in request.roles:
+        if role == "feed-forward":
+            beside = request.beside
+            if beside:
+                found.append(Placed(role, pool, beside, beside.place(1, 1), work.batch, work.context_tokens))
+        elif role == "prefill":
+            prompts = request.prompts
+            chosen = prompts and choose_prefill(prompts)
+            if chosen:
+                found.append(Placed(role, pool, *chosen, 1, work.prompt_tokens))
+        else:
+            found.append(Placed(role, pool, choice.job, choice.placement, work.batch, work.context_tokens))
+    return tuple(found)
+
+
+def choose_prefill(request: Request) -> tuple[Job, Placement] | None:
+    """The layout of chips that only prefill: the one that is fastest for one prompt; None where none fits."""
+    work = request.workload
+    batch, context = work.batch, work.context_tokens
+    found: list[tuple[float, Job, Placement]] = []
+    for held in held_by(request, request.system.count):
+        if request.fits(held, batch, context):
+            job = request.job(held.layout)
+            placement = job.place(batch, context)
+            found.append((job.prefill(1, context, placement).seconds, job, placement))
+    return min(found, key=lambda entry: entry[0])[1:] if found else None
 
 
 def least_prefill(request: Request, prompts: int) -> Pass | None:
     """The fastest prefill over all layouts and placements that fit: the bound that `ideal` is; None: none fits."""
     work = request.workload
     batch, context = work.batch, work.context_tokens
-    ways = [h for h in held_by(request, request.system.count) if fits(h, request.rooms, batch, context)]
+    ways = [h for h in held_by(request, request.system.count) if request.fits(h, batch, context)]
     jobs = [request.job(held.layout) for held in ways]
     passes = [
         job.prefill(prompts, work.prompt_tokens, placement)
@@ -174,13 +276,13 @@ def nearest(request: Request) -> Residency | None:
 def max_batch(request: Request) -> int | None:
     """The largest batch that memory holds at this context, over all layouts; None where endless."""
     context = request.workload.context_tokens
-    return _largest(request, lambda held, n: fits(held, request.rooms, n, context))
+    return _largest(request, lambda held, n: request.fits(held, n, context))
 
 
 def max_context(request: Request) -> int | None:
     """The longest context that memory holds at this batch, over all layouts; None where endless."""
     batch = request.workload.batch
-    return _largest(request, lambda held, n: fits(held, request.rooms, batch, n))
+    return _largest(request, lambda held, n: request.fits(held, batch, n))
 
 
 def _largest(request: Request, holds: Callable[[Residency, int], bool]) -> int | None:
@@ -201,10 +303,14 @@ def _largest(request: Request, holds: Callable[[Residency, int], bool]) -> int |
 def min_chips(request: Request, *, planned: bool = False) -> int | None:
     """The fewest chips that hold the request; None where no number does.
 
-    With `planned`: the fewest that hold it in the chip's plan, up to its largest system.
+    With `planned`: the fewest that hold it in the chip's plan, up to its largest system. Of several pools
+    each has as many as it needs.
     """
     if request.other_model:
         return None
+    if len(request.pools) > 1:
+        found = [min_chips(pool, planned=planned) for pool in request.apart]
+        return None if None in found else sum(count for count in found if count)
     batch, context, chip = request.workload.batch, request.workload.context_tokens, request.chip
     most = (chip.largest_system_chips if planned else None) or MOST_CHIPS
 
@@ -212,13 +318,15 @@ def min_chips(request: Request, *, planned: bool = False) -> int | None:
         ways = held_by(request, chips)
         if planned:
             return any(in_plan(held, request) for held in ways)
-        return any(fits(held, request.rooms, batch, context) for held in ways)
+        return any(request.fits(held, batch, context) for held in ways)
 
     if chip.execution == "spatial" and not request.given.data:
         # All chips are one pool, so more always hold more.
         if not holds(most):
             return None
         return most - (largest(lambda fewer: fewer < most and holds(most - fewer)) or 0)
+    if request.role == "feed-forward":
+        return next((chips for chips in range(1, most + 1) if holds(chips)), None)
     bytes_at_least = request.book.total_weight_bytes
     bytes_at_least += batch * request.book.kv_bytes_per_sequence(context)
     start = fewest(bytes_at_least, capacity(request.rooms, bytes_at_least))
@@ -244,6 +352,6 @@ def sized(request: Request) -> Request:
     count = min_chips(request)
     if count is None:
         return request.on(1 if request.other_model else request.chip.largest_system_chips or 1)
-    plan = f"no number of {request.chip.name} holds the job as the chip is meant to ({request.chip.plan})"
+    plan = f"no number of {request.chip.label} holds the job as the chip is meant to ({request.chip.plan})"
     note = f"{plan}, so this is the fewest that hold it at all"
     return replace(request.on(count), notes=(*request.notes, note))

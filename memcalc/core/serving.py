@@ -12,7 +12,7 @@ from typing import NamedTuple
 from memcalc.core.job import Job
 from memcalc.core.placement import Placement
 from memcalc.core.residency import Residency, largest
-from memcalc.core.search import Request, fits, held_by
+from memcalc.core.search import Request, held_by
 
 
 class Served(NamedTuple):
@@ -54,7 +54,7 @@ def saturated(
         limit = limit if most is None else min(limit, most)
 
         def holds(batch: int, held: Residency = held, limit: int = limit) -> bool:
-            return batch <= limit and fits(held, request.rooms, batch, prompt + output)
+            return batch <= limit and request.fits(held, batch, prompt + output)
 
         batch = largest(holds)
         if not batch:

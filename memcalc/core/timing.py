@@ -13,17 +13,26 @@ Letters: M tokens in a pass, L layers, D model width, t chips that work on a lay
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from memcalc.chip import BEYOND, ON_CHIP, Chip
 from memcalc.core.ledger import Ledger, Operator
 from memcalc.core.network import NO_NETWORK, network
-from memcalc.core.placement import HOT_WEIGHTS, PART_OF, Placement
+from memcalc.core.placement import PART_OF, Placement
 from memcalc.core.residency import cache_copies
 from memcalc.engine import Constants, Engine
 from memcalc.precision import CONVERTED, format_named, math_format
 from memcalc.workload import Layout
 
+#: The part of a layer that a pool of chips works on, where unlike pools share each layer.
+Role = Literal["all", "attention", "feed-forward"]
+#: The parts of the weights that go with each.
+PARTS_OF: Mapping[Role, tuple[str, ...]] = {
+    "all": ("attention", "ffn", "experts"), "attention": ("attention",), "feed-forward": ("ffn", "experts"),
+}  # fmt: skip
+#: Launches, gaps and floors of a layer that fall to each of two pools. Nobody has published such a share: an assumption.
+HALF_LAYER = 0.5
 #: Vector operations to use a weight as it is: multiply, add.
 PLAIN_OPS = 2.0
 #: Stands for a rate that is unknown or beyond measure: its term vanishes.
@@ -51,11 +60,18 @@ class Timer:
     """Times passes of one model on one chip type, engine and layout.
 
     `formats` maps each tensor class to the format its math runs in; `unknown_compute` names those of
-    them that the chip's preset lacks.
+    them that the chip's preset lacks. With a `role` it is the time of attention or of feed-forward alone.
     """
 
     def __init__(
-        self, book: Ledger, chip: Chip, constants: Constants, engine: Engine, layout: Layout, activations: str
+        self,
+        book: Ledger,
+        chip: Chip,
+        constants: Constants,
+        engine: Engine,
+        layout: Layout,
+        activations: str,
+        role: Role = "all",
     ) -> None:
         model = book.model
         self.chip, self.engine, self.constants, self.layout = chip, engine, constants, layout
@@ -68,9 +84,11 @@ class Timer:
         self.wide = self.narrow * layout.attention_data
         self.formats: dict[str, str] = {}
         self.unknown_compute: list[str] = []
-        self._weights = HOT_WEIGHTS
-        self._operators = tuple(self._rate(op, activations) for op in book.operators)
-        self._head = self._operators[-1]
+        self._weights = PARTS_OF[role]
+        self.operators = tuple(op for op in book.operators if PART_OF[op.tensor] in self._weights)
+        self._operators = tuple(self._rate(op, activations) for op in self.operators)
+        # The head is the last operator, and goes with attention.
+        self._head = None if role == "feed-forward" else self._operators[-1]
 
         # Scores and values are 16-bit math where the chip has any, whatever the products run in.
         wide = "fp32" if activations == "fp32" else "bf16"
@@ -83,28 +101,33 @@ class Timer:
             * self.narrow
             * layout.context
         )
+        self.caches = () if role == "feed-forward" else book.caches
         self.core_bytes = [
             c.bytes_per_entry * cache_copies(c, layout, chip, engine) / (self.narrow * layout.context)
-            for c in book.caches
+            for c in self.caches
         ]
-        self.caches = book.caches
 
         moe = sum(g.count for g in model.layers if g.feed_forward.experts)
         top_k = max(g.feed_forward.top_k for g in model.layers)
         self.network = NO_NETWORK
         if not engine.ideal:
-            self.network = network(chip, constants, layout, model.width, self.depth, moe, top_k)
+            self.network = network(
+                chip, constants, layout, model.width, self.depth, moe, top_k,
+                attention=role != "feed-forward", feed_forward=role != "attention",
+            )  # fmt: skip
         floor = None if engine.ideal else chip.layer_floor
-        self.floor_s = self.depth * constants.layer_s
+        part = 1.0 if role == "all" else HALF_LAYER
+        self.floor_s = self.depth * constants.layer_s * part
         if floor:
-            self.floor_s += self.depth * (floor.base_s + floor.per_1024_width_s * model.width / 1024)
-            self.floor_s += moe * floor.moe_s
+            self.floor_s += self.depth * floor.seconds(model.width) * part
+            self.floor_s += moe * floor.moe_s * (role != "attention")
+        self._sequence_s = constants.sequence_s * (role != "feed-forward")
         self.rates = {name: self._tier_rates(name) for name, _ in chip.homes}
         # Unfused elementwise operators pass through the chip's main memory: the first that is not on the die.
         off_die = [name for name in self.rates if name not in ON_CHIP]
         # A layer of a spatial chip has a part of the die, but all of what lies beyond it while it works.
-        self._far = frozenset(off_die) if self.spatial else frozenset()
-        for name in self._far:
+        self.beyond_die = frozenset(off_die) if self.spatial else frozenset()
+        for name in self.beyond_die:
             weights_rate, kv_rate = self.rates[name]
             self.rates[name] = weights_rate * self.depth, kv_rate * self.depth
         # What works at once with compute where tiers overlap; each other tier is a stream of its own.
@@ -116,7 +139,7 @@ class Timer:
         self._elementwise = f"memory:{off_die[0]}" if off_die else ""
         self._elementwise_s = 0.0
         if off_die:
-            traffic = model.width * self.depth * constants.activation_bytes
+            traffic = model.width * self.depth * constants.activation_bytes * part
             self._elementwise_s = traffic / self.rates[off_die[0]][0]
 
     def _peak(self, weights: str, activations: str, *, kept: bool = False) -> tuple[str, float]:
@@ -167,7 +190,8 @@ class Timer:
         rate = tier.bandwidth_bytes_per_s
         link = self.chip.links.host_bytes_per_s
         if name in BEYOND and link is not None:
-            rate = link if rate is None else min(rate, link)
+            # Host memory is as fast as the link to it; flash by itself is slower.
+            rate = min(rate or BOUNDLESS, link) if rate or name == "host" else None
         if not self.engine.ideal:
             if tier.effective_bytes_per_s is not None:
                 rate = tier.effective_bytes_per_s
@@ -175,11 +199,13 @@ class Timer:
                 rate *= self.constants.memory_efficiency
         if rate is None:
             return BOUNDLESS, BOUNDLESS
-        return rate, rate * self.constants.kv_efficiency
+        # Over a link kernels do not decide.
+        return rate, rate if name in BEYOND else rate * self.constants.kv_efficiency
 
     def unknown_tiers(self, placement: Placement) -> list[str]:
         """Tiers that a pass reads although their bandwidth is unknown. ROM takes no time of its own."""
-        read = {t for part in ("attention", "ffn", "experts", "kv") for t, _ in placement.shares[part]}
+        parts = (*self._weights, "kv") if self.caches else self._weights
+        read = {t for part in parts for t, _ in placement.shares[part]}
         return [t for t in self.rates if t in read and t != "rom" and self.rates[t][0] == BOUNDLESS]
 
     def kv_read(self, context: int) -> float:
@@ -221,8 +247,8 @@ class Timer:
         """
         constants, rates = self.constants, self.rates
         shares, square = placement.shares, self.engine.combine != "max"
-        if self._far and flights > 1:
-            shared = self._far
+        if self.beyond_die and flights > 1:
+            shared = self.beyond_die
             rates = {t: (w / flights, k / flights) if t in shared else (w, k) for t, (w, k) in rates.items()}
         slowness = {part: [(t, f / rates[t][0]) for t, f in shares[part]] for part in self._weights}
         memory = dict.fromkeys(rates, 0.0)
@@ -278,6 +304,8 @@ class Timer:
     def head(self, rows: float, placement: Placement) -> dict[str, float]:
         """The time of the head alone over `rows`, by term: what a draft adds to its layer."""
         constants, op = self.constants, self._head
+        if op is None:
+            return {}
         least = max(rows, constants.least_tile_tokens)
         c = op.token_s * rows * (1.0 + constants.saturation_tokens / least)
         memory = dict.fromkeys(self.rates, 0.0)
@@ -291,7 +319,7 @@ class Timer:
         for tier, seconds in memory.items():
             terms["memory:" + tier] = seconds
         network = self.network.seconds + self.network.per_token_s * tokens
-        latency = self.floor_s + self.constants.sequence_s * sequences
+        latency = self.floor_s + self._sequence_s * sequences
         if self.spatial:
             if latency >= sum(terms.values()):
                 terms = dict.fromkeys(terms, 0.0)

@@ -10,12 +10,14 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
-from memcalc.chip import Chip, Hardwired, LayerFloor, Links, Power, System, Tier
+from memcalc.chip import Between, Chip, Hardwired, LayerFloor, Links, Pool, Power, System, Tier
 from memcalc.engine import Constants, Engine, Family, resolve
 from memcalc.errors import UsageError, did_you_mean
-from memcalc.model import MIXERS, FeedForward, Indexer, Layers, Model, RecurrentMixer, Source
+from memcalc.figures import set_figure
+from memcalc.model import MIXERS, FeedForward, Indexer, Layers, Model, RecurrentMixer, Source, source_of
 from memcalc.workload import Prices
 
 Origin = Literal["preset", "file", "assumed"]
@@ -200,9 +202,32 @@ def build_chip(data: Mapping[str, Any], origin: Origin = "preset") -> Chip:
 
 
 def build_system(data: Mapping[str, Any], origin: Origin = "preset") -> System:
-    """A system from the table of a preset; its chip is a preset by name."""
-    chip = load_chip(data["chip"])
-    return System(**_plain(data, "chip", "sources"), chip=chip, origin=origin, sources=_sources(data))
+    """A system from the table of a preset; its chips are presets by name.
+
+    `set` changes figures of the main chip, like the memory of a node that its chips share.
+    """
+    pools: dict[str, Any] = {
+        name: Pool(load_chip(data[name]["chip"]), data[name]["count"])
+        for name in ("feed_forward", "prefill")
+        if name in data
+    }
+    sources = _sources(data)
+    return System(
+        **_plain(data, "chip", "set", "between", "sources", *pools),
+        **pools,
+        chip=with_figures(load_chip(data["chip"]), data.get("set", {}), sources),
+        between=Between(**data.get("between", {})),
+        origin=origin,
+        sources=sources,
+    )
+
+
+def with_figures(chip: Chip, figures: Mapping[str, Any], sources: Mapping[str, Source]) -> Chip:
+    """The chip as it is in a system: with some figures changed, and the sources of these."""
+    for path, value in figures.items():
+        chip = set_figure(chip, path, value)
+    own = {figure: source for figure in figures if (source := source_of(sources, figure))}
+    return replace(chip, sources={**chip.sources, **own}) if own else chip
 
 
 def build_engine(data: Mapping[str, Any], origin: Origin = "preset") -> Engine:

@@ -20,10 +20,10 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from memcalc.chip import TIERS, Chip, System
+from memcalc.chip import TIERS, Chip, Pool, System
 from memcalc.engine import FRACTIONS, Constants, Engine
 from memcalc.errors import FileError, UsageError, did_you_mean
-from memcalc.figures import expected_unit, read_figure
+from memcalc.figures import expected_unit, read_figure, set_figure
 from memcalc.model import MIXERS, Attention, GroupedAttention, Model
 from memcalc.precision import CLASSES, MATH, format_named, format_names
 from memcalc.readers import presets
@@ -324,10 +324,12 @@ def _noun(kind: Kind, path: Path, table: _Table) -> Any:
     sheet = _Sheet(file_name(path), table)
     noun = None
     try:
-        clean = _clean_table(_NOUNS[kind], table, (), sheet)
+        figures = table.get("set") if kind == "system" else None
+        rest = {key: value for key, value in table.items() if key != "set"} if figures is not None else table
+        clean = _clean_table(_NOUNS[kind], rest, (), sheet)
         _add_defaults(kind, clean)
         if kind == "system":
-            clean["chip"] = _chip_of(clean.get("chip"), path, sheet)
+            _add_chips(clean, figures, path, sheet)
         noun = _validated(_NOUNS[kind], clean, sheet)
         _CROSS_CHECKS[kind](clean, sheet)
     except _EnoughError:
@@ -411,7 +413,7 @@ def _place(location: _Place, clean: _Table) -> _Place | None:
 @cache
 def _hints(noun: type) -> Mapping[str, Any]:
     hints = {name: _without_none(hint) for name, hint in get_type_hints(noun).items()}
-    return hints | {"chip": str} if noun is System else hints
+    return hints | {"chip": str} if noun in (System, Pool) else hints
 
 
 @cache
@@ -718,26 +720,48 @@ def _number(table: Any, key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _chip_of(word: Any, path: Path, sheet: _Sheet) -> Any:
-    """The chip that a system names, as plain tables; what was given where it cannot be had."""
+def _add_chips(clean: _Table, figures: Any, path: Path, sheet: _Sheet) -> None:
+    """Put the chips that a system names into its table, the main one with the figures that it sets."""
+    for name in ("feed_forward", "prefill"):
+        pool = clean.get(name)
+        if isinstance(pool, dict):
+            found = _chip_of(pool.get("chip"), (name, "chip"), path, sheet)
+            pool["chip"] = found and asdict(found)
+    chip = _chip_of(clean.get("chip"), ("chip",), path, sheet)
+    if chip and figures is not None and not isinstance(figures, dict):
+        sheet.add(("set",), "must be a table of figures of the chip")
+    elif chip and figures:
+        for figure, value in figures.items():
+            try:
+                if not isinstance(value, str | int | float):
+                    raise UsageError("must be a figure, true or false, or text with a unit")  # noqa: TRY301
+                chip = set_figure(chip, figure, value)
+            except UsageError as error:
+                what = error.message.removeprefix(f"--set {figure}: ")
+                sheet.add(("set", figure), f"{what}; {error.hint}" if error.hint else what)
+    clean["chip"] = chip and asdict(chip)
+
+
+def _chip_of(word: Any, place: _Place, path: Path, sheet: _Sheet) -> Chip | None:
+    """The chip that a system names at a place; None where it cannot be had."""
     if not isinstance(word, str):
-        if "chip" in sheet.table:
-            sheet.add(("chip",), "must be the name of a chip, or the path of its file")
+        if _look_up(sheet.table, place) is not None:
+            sheet.add(place, "must be the name of a chip, or the path of its file")
         else:
-            sheet.add(("chip",), "is missing: the name of a chip, or the path of its file")
+            sheet.add(place, "is missing: the name of a chip, or the path of its file")
         return None
     if "/" in word or os.sep in word or word.endswith(".toml"):
         try:
-            return asdict(read_chip(os.path.join(os.path.dirname(os.fspath(path)), word)))
+            return read_chip(os.path.join(os.path.dirname(os.fspath(path)), word))
         except FileError as error:
-            sheet.places.add(("chip",))
+            sheet.places.add(place)
             for line in error.problems or (error.message,):
-                sheet.add_line(("chip",), line)
+                sheet.add_line(place, line)
             return None
     if presets.find("chips", word) is None:
-        sheet.add(("chip",), _unknown_preset("chips", word))
+        sheet.add(place, _unknown_preset("chips", word))
         return None
-    return asdict(presets.load_chip(word))
+    return presets.load_chip(word)
 
 
 def _look_up(table: Any, place: _Place) -> Any:

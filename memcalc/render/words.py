@@ -4,33 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from memcalc.chip import ON_CHIP
+from memcalc.chip import BEYOND, ON_CHIP
 from memcalc.core.remarks import term_title, tier_title
-from memcalc.core.report import Report, TierRow
+from memcalc.core.report import PoolFacts, Report, TierRow
 from memcalc.units import format_bytes, format_seconds
 
 
 def verdict_phrase(report: Report) -> str:
-    """The verdict as a person reads it: "in HBM", "fits in SRAM", "weights in SRAM, KV cache in HBM"."""
-    rows = {row.tensor: row.tiers for row in report.placement}
-    weights, cache = rows["weights"], rows["kv_cache"]
+    """The verdict as a person reads it: "in HBM", "fits in SRAM", "weights in SRAM, KV cache in HBM".
+
+    Of unlike pools each says its own.
+    """
+    if not report.fits:
+        return "does not fit"
+    pools = report.system.pools
+    if len(pools) < 2:
+        rows = {row.tensor: row.tiers for row in report.placement}
+        return _phrase(report.verdict, rows)
+    parts = []
+    for pool in pools:
+        phrase = _phrase(pool.verdict, pool.placement)
+        parts.append(f"{pool.role} {phrase.removeprefix('fits ')}")
+    return ", ".join(parts)
+
+
+def _phrase(verdict: str, rows: Mapping[str, Mapping[str, int]]) -> str:
+    """A verdict with the tiers that it means."""
+    weights, cache = rows["weights"], rows["kv_cache"] or rows["state"]
     near = _titles(tier for tier in ON_CHIP if tier in weights or tier in cache)
     beyond = dict.fromkeys(tier for tier in (*weights, *cache) if tier not in ON_CHIP)
-    if report.verdict == "on-chip":
+    if verdict == "on-chip":
         return f"fits in {near}"
-    if report.verdict == "weights-on-chip":
+    if verdict == "weights-on-chip":
         return f"weights in {near}, KV cache in {_titles(cache)}"
-    if report.verdict == "kv-on-chip":
+    if verdict == "kv-on-chip":
         return f"KV cache in {_titles(cache)}, weights in {_titles(weights)}"
-    if report.verdict == "split":
+    if verdict == "split":
         parts = [(_share(weights), "weights"), (_share(cache), "KV cache")]
         inside = [f"{_percent(share)} of the {what}" for share, what in parts if share]
         return f"partly in {near}: {', '.join(inside)}"
-    if report.verdict == "dram":
+    if verdict == "dram":
         return f"in {_titles(beyond)}"
-    if report.verdict == "host":
-        return f"spills to {_titles(t for t in beyond if t in ('host', 'flash'))}"
-    return "does not fit"
+    spilled = [
+        what
+        for what, tiers in (("weights", weights), ("KV cache", cache))
+        if any(tier in BEYOND for tier in tiers)
+    ]
+    return f"{' and '.join(spilled)} in {_titles(t for t in beyond if t in BEYOND)}"
 
 
 def _titles(tiers: Iterable[str]) -> str:
@@ -56,21 +76,32 @@ def answer(report: Report) -> str:
             ways = [remedy.options for remedy in report.remedies[:3]]
             text += "; would fit with " + ", or ".join(ways)
         return text
-    homes = [tier for tier in report.tiers if tier.used_bytes]
-    phrase = verdict_phrase(report)
-    phrase = phrase[0].upper() + phrase[1:] if phrase.startswith("fits") else f"Fits: {phrase}"
-    if len(homes) == 1:
-        used = f"{_of_usable(homes[0])} usable"
-        phrase = f"Fits in {tier_title(homes[0].tier)}"
+    pools = report.system.pools
+    if len(pools) > 1:
+        text = "Fits: " + ", ".join(_pool(report, pool) for pool in pools)
     else:
-        used = ", ".join(f"{_of_usable(tier)} of the {tier_title(tier.tier)}" for tier in homes)
-    text = f"{phrase}: {used} on {where}"
+        homes = [tier for tier in report.tiers if tier.used_bytes]
+        phrase = verdict_phrase(report)
+        phrase = phrase[0].upper() + phrase[1:] if phrase.startswith("fits") else f"Fits: {phrase}"
+        if len(homes) == 1:
+            used = f"{_of_usable(homes[0])} usable"
+            phrase = f"Fits in {tier_title(homes[0].tier)}"
+        else:
+            used = ", ".join(f"{_of_usable(tier)} of the {tier_title(tier.tier)}" for tier in homes)
+        text = f"{phrase}: {used} on {where}"
     most = report.limits.max_batch
     if most:
         room = most / report.workload.batch
         shown = f"{room:,.1f}" if room < 10 else f"{room:,.0f}"
         text += f", room for {shown} times the batch" if room >= 1.05 else ", no room for a larger batch"
     return text
+
+
+def _pool(report: Report, pool: PoolFacts) -> str:
+    """What a pool does, where and how full it is."""
+    homes = [tier for tier in report.tiers if tier.chip == pool.chip and tier.used_bytes]
+    used = ", ".join(f"{_of_usable(tier)} of the {tier_title(tier.tier)}" for tier in homes)
+    return f"{pool.role} on {pool.chips:,} × {pool.title} ({used})"
 
 
 def _of_usable(tier: TierRow) -> str:
@@ -89,6 +120,20 @@ def chips(report: Report) -> str:
     if system.name == system.chip:
         return f"{system.chips} × {system.title}"
     return f"{system.title} ({system.chips} chips)"
+
+
+def merged_notes(reports: Iterable[Report]) -> list[str]:
+    """The warnings of several reports, those that differ in the name of a chip alone as one."""
+    found: dict[str, list[str]] = {}
+    for report in reports:
+        names = ["hypothetical " * pool.hypothetical + pool.chip for pool in report.system.pools]
+        for text in report.warnings:
+            name = next((name for name in names if name in text), "")
+            template = text.replace(name, "\0") if name else text
+            chips = found.setdefault(template, [])
+            if name and name not in chips:
+                chips.append(name)
+    return [template.replace("\0", ", ".join(chips)) for template, chips in found.items()]
 
 
 def _parameters(report: Report) -> str:

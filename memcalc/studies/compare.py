@@ -63,8 +63,16 @@ def label(report: Report, reports: Sequence[Report]) -> str:
     parts = [f"{report.system.chips} × {report.system.title}" if _is_chip(report) else report.system.title]
     if len({other.model.name for other in reports}) > 1:
         parts.insert(0, report.model.name)
-    if len({(other.precision.weights, other.precision.kv) for other in reports}) > 1:
-        parts.append(f"{report.precision.weights} weights, {report.precision.kv} cache")
+    formats = [(other.precision.weights, other.precision.kv) for other in reports]
+    usual = max(dict.fromkeys(formats), key=formats.count)
+    mine = report.precision.weights, report.precision.kv
+    # One that its chip fixes stands out; formats that were asked for side by side stand in each row.
+    asked = (
+        len({f for f, other in zip(formats, reports, strict=True) if other.system.chip == report.system.chip})
+        > 1
+    )
+    if mine != usual or asked:
+        parts.append(f"{mine[0]} weights, {mine[1]} cache")
     if len({other.engine for other in reports if other.system.chip == report.system.chip}) > 1:
         parts.append(report.engine)
     return ", ".join(parts)

@@ -164,7 +164,11 @@ def test_lines_are_a_report_each(line, compare):
     assert [row["system"] for row in rows] == [report["system"]["name"] for report in found]
     assert [int(row["chips"]) for row in rows] == [report["system"]["chips"] for report in found]
     assert [float(row["step_s"]) for row in rows] == [report["decode"]["step_s"] for report in found]
-    assert [row["usd_per_chip_hour"] for row in rows[2:]] == ["", ""]
+    prices = [report["cost"]["usd_per_chip_hour"] for report in found]
+    assert None in prices  # unknown is empty, not zero
+    assert [row["usd_per_chip_hour"] for row in rows] == [
+        "" if price is None else str(price) for price in prices
+    ]
     assert len(line("compare", *JUDGED.split(), "--format", "markdown").out.splitlines()) == 2 + 4
 
 

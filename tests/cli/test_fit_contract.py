@@ -234,7 +234,8 @@ def test_dollars_and_joules_follow_from_the_speed(fit, words):
     chips, work = report["system"]["chips"], report["workload"]
     if cost["usd_per_chip_hour"] is None:
         assert cost["usd_per_million_output_tokens"] is cost["usd_per_million_input_tokens"] is None
-        assert any(f"has no price for {report['system']['name']}" in text for text in report["warnings"])
+        name = "hypothetical " * report["system"]["hypothetical"] + report["system"]["name"]
+        assert any(f"has no price for {name}" in text for text in report["warnings"])
     else:
         second = cost["usd_per_chip_hour"] * chips / 3600.0 / cost["utilization"]
         out = second / decode["tokens_per_s"] * 1e6
@@ -753,7 +754,7 @@ def test_every_figure_of_speed_and_cost_has_a_band(fit):
     report = fit("llama-3.1-8b --chip h100-sxm -b 4 --output 1k")
     for block, plain in (
         ("decode", ("bottleneck", "terms_s")),
-        ("prefill", ("bottleneck", "terms_s")),
+        ("prefill", ("bottleneck", "terms_s", "kv_transfer_bytes", "kv_transfer_s")),
         ("request", ()),
         ("cost", ("usd_per_chip_hour", "utilization", "price_kind", "price_date", "watts", "energy_terms_j")),
     ):

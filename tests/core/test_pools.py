@@ -1,0 +1,209 @@
+"""Systems of unlike chips: attention and feed-forward apart, prefill and decode apart, memory beyond the chip."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from memcalc.api import fit, request
+from memcalc.chip import Between, Pool
+from memcalc.core.estimate import estimate
+from memcalc.core.pair import PairJob
+from memcalc.core.search import choose
+from memcalc.errors import UsageError
+from memcalc.resolve import _beside
+from memcalc.workload import Layout
+
+PAIR = "vr200-nvl72-groq-3-lpx"
+
+
+def paired(asked, chip, count, between):
+    """The request with a pool of such chips for the feed-forward part."""
+    system = replace(asked.system, feed_forward=Pool(chip, count), between=between)
+    asked = replace(asked, system=system)
+    return replace(asked, feed_forward=_beside(asked, system.feed_forward, "feed-forward"))
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-70b", "deepseek-v3"])
+@pytest.mark.parametrize("batch", [1, 16])
+def test_two_pools_of_the_same_chip_take_as_long_as_one_that_does_both(model, batch):
+    """With a link that takes no time and one micro-batch, attention and feed-forward add up to the whole."""
+    asked = request(
+        model, chip="b200", chips=8, batch=batch, engine="ideal", tp=8, pp=1, dp=1, attention_dp=1
+    )
+    alone = choose(asked)
+    pair = paired(asked, asked.chip, 8, Between(latency_s=0.0))
+    job = pair.job(Layout(tensor=8))
+    assert isinstance(job, PairJob)
+    placement = job.place(batch, 8192)
+    one = job._step(batch, 1, 8192, placement, 1)
+    assert one.seconds == pytest.approx(alone.step.seconds, rel=1e-9)
+    assert job.decode(batch, 8192, placement).seconds <= one.seconds
+
+
+def test_micro_batches_keep_both_pools_busy():
+    """With many sequences the step approaches the work of the busier pool instead of the sum of both."""
+    asked = request("llama-3.1-70b", chip="b200", chips=8, batch=512, weights="fp8", engine="ideal",
+                    tp=8, pp=1, dp=1)  # fmt: skip
+    job = paired(asked, asked.chip, 8, Between(latency_s=0.0)).job(Layout(tensor=8))
+    placement = job.place(512, 8192)
+    sequential = job._step(512, 1, 8192, placement, 1).seconds
+    step = job.decode(512, 8192, placement)
+    attention = job.attention.decode(512, 8192, placement).seconds
+    assert attention <= step.seconds < sequential
+    assert sum(step.terms.values()) == pytest.approx(step.seconds)
+
+
+def test_hand_overs_are_two_a_layer():
+    report = fit("deepseek-v3", system=f"{PAIR}-x9", context="8k", set={"engine.collective_s": 0})
+    job = choose(request("deepseek-v3", system=f"{PAIR}-x9", context="8k")).job
+    assert job.hand_over_s(1) == pytest.approx(2 * 61 * (2e-6 + 7168 * 2 / 1.44e13))
+    assert report.decode.terms_s["network"] >= job.hand_over_s(1)
+
+
+def test_one_rack_does_not_hold_the_experts_of_deepseek_v3_and_six_do():
+    # camps.md, section 6: DeepSeek-V3 needs 1,385 LPUs of the third kind.
+    one = fit("deepseek-v3", system=PAIR)
+    assert not one.fits
+    assert one.verdict == "does-not-fit"
+    assert "feed-forward on 256 × Groq 3 LPU" in one.reason
+    assert [pool.verdict for pool in one.system.pools] == ["dram", "does-not-fit"]
+    assert one.system.pools[1].min_chips == pytest.approx(1385, abs=2)
+    six = fit("deepseek-v3", system=f"{PAIR}-x6")
+    assert six.fits
+    assert [(pool.role, pool.verdict) for pool in six.system.pools] == [
+        ("attention", "dram"), ("feed-forward", "on-chip"),
+    ]  # fmt: skip
+    assert six.verdict == "dram"  # the worst of the two
+    used = {tier.tier: tier.used_bytes for tier in six.tiers if tier.chip == "groq-3-lpu"}
+    book = request("deepseek-v3", chip="b200").book
+    stored = book.weight_bytes
+    assert used["sram"] == sum(stored[c] for c in ("dense", "shared", "router", "experts"))
+    assert six.system.chips == 72 + 6 * 256
+
+
+def test_prefill_elsewhere_counts_the_hand_over_of_the_cache():
+    """70B at 64k in bf16: 21.5 GB of cache into four CS-3 over 150 GB/s each."""
+    report = fit("llama-3.1-70b", decode_system="cs-3-x4", prefill_system="trainium3-x144", context="64k")
+    assert report.verdict == "dram"
+    assert [pool.verdict for pool in report.system.pools] == ["on-chip", "dram"]
+    assert report.prefill.kv_transfer_bytes == 65_536 * 327_680
+    assert report.prefill.kv_transfer_s == pytest.approx(65_536 * 327_680 / 600e9)
+    alone = estimate(request("llama-3.1-70b", chip="trainium3", chips=144, context="64k"))
+    assert report.prefill.time_to_first_token_s > 1.0 / report.prefill.tokens_per_s * 65_536
+    assert alone.fits
+    whole = fit("llama-3.1-70b", system="cs-3-x4", context="64k")
+    assert report.decode.step_s == whole.decode.step_s
+    assert report.prefill.time_to_first_token_s < whole.prefill.time_to_first_token_s
+
+
+def test_a_slow_link_decides_the_first_token_and_an_unknown_one_leaves_it_open():
+    asked = request("llama-3.1-70b", decode_system="cs-3-x4", prefill_system="trainium3-x144", context="64k")
+    slow = estimate(replace(asked, system=replace(asked.system, between=Between(1e9))))
+    cache = 65_536 * 327_680 / 1e9
+    assert cache < slow.prefill.time_to_first_token_s < cache * 1.1
+    assert slow.prefill.bottleneck == "network"
+    open_ = estimate(replace(asked, system=replace(asked.system, between=Between())))
+    assert open_.decode is not None
+    assert open_.prefill is None
+    assert any("no times of prefill: between.bytes_per_s" in text for text in open_.warnings)
+
+
+def test_prices_of_output_and_input_are_those_of_the_pools_that_make_them():
+    both = fit("llama-3.1-8b", decode_system="h200-sxm-x2", prefill_system="h100-sxm-x8", batch=8)
+    assert [pool.usd_per_chip_hour for pool in both.system.pools] == [1.74, 1.69]
+    assert both.cost.usd_per_chip_hour is None
+    out = 2 * 1.74 / 3600 / both.decode.tokens_per_s * 1e6
+    assert both.cost.usd_per_million_output_tokens == pytest.approx(out)
+    into = 8 * 1.69 / 3600 / (8 * 8192 / both.prefill.batch_s) * 1e6
+    assert both.cost.usd_per_million_input_tokens == pytest.approx(into)
+
+
+def test_a_pool_too_small_for_its_prompts_is_named():
+    report = fit("llama-3.1-70b", decode_system="h100-sxm-x8", prefill_system="h100-sxm", context="64k")
+    assert not report.fits
+    assert "prefill on 1 × H100 SXM" in report.reason
+
+
+def test_offloading_reads_what_does_not_fit_over_the_host_link():
+    options = {"chip": "h100-sxm", "chips": 8, "context": "128k", "batch": 32}
+    assert not fit("llama-3.1-70b", **options).fits
+    host = {"memory.host.capacity_bytes": "256GB"}
+    report = fit("llama-3.1-70b", **options, offload="host", set=host)
+    assert report.verdict == "host"
+    rows = {row.tensor: row.tiers for row in report.placement}
+    spilled = rows["kv_cache"].get("host", 0) + rows["weights"].get("host", 0)
+    assert spilled > 0
+    link = request("llama-3.1-70b", chip="h100-sxm").chip.links.host_bytes_per_s
+    assert report.decode.terms_s["memory:host"] >= spilled / (8 * link)
+    assert report.decode.bottleneck == "memory:host"
+
+
+def test_offloading_needs_a_memory_that_is_known():
+    with pytest.raises(UsageError, match="no host memory of h100-sxm is known"):
+        fit("llama-3.1-70b", chip="h100-sxm", offload="host")
+    with pytest.raises(UsageError, match="--offload disk"):
+        fit("llama-3.1-70b", chip="h100-sxm", offload="disk")
+    flash = fit("llama-3.1-70b", chip="h100-sxm", chips=2, context="128k", offload="flash", batch=4,
+                set={"memory.flash.capacity_bytes": "4TB"})  # fmt: skip
+    assert flash.fits
+    assert flash.decode is None
+    assert any("memory.flash.bandwidth_bytes_per_s of h100-sxm is unknown" in text for text in flash.warnings)
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ({"decode_system": "cs-3-x4"}, "--decode-system goes with"),
+    ({"decode_system": "cs-3-x4", "chip": "b200", "prefill_system": "b200"}, "exclude each other"),
+    ({"system": PAIR, "prefill_system": PAIR}, "has unlike pools itself"),
+    ({"system": "dgx-b200", "prefill_system": "nonesuch"}, "unknown system"),
+])  # fmt: skip
+def test_contradictions_are_refused(one, other):
+    with pytest.raises(UsageError, match=other):
+        fit("llama-3.1-8b", **one)
+
+
+def test_stages_divide_weights_but_not_the_cache_of_a_busy_pipeline():
+    """One micro-batch a stage in flight: four stages hold four times the sequences of one."""
+    asked = request("llama-3.1-70b", chip="b200", chips=8)
+    held = {stages: asked.job(Layout(tensor=2, pipeline=stages)).held for stages in (1, 2, 4)}
+    assert held[4].parts["ffn"] == pytest.approx(held[1].parts["ffn"] / 4)
+    assert held[4].kv(4 * 16, 8192) == pytest.approx(held[1].kv(16, 8192))
+    # One user's cache is read by the chips of one stage at a time.
+    read = {stages: asked.job(Layout(tensor=2, pipeline=stages)).timer.kv_read(8192) for stages in (1, 2, 4)}
+    assert read[1] == read[2] == read[4]
+
+
+def test_weights_beyond_a_spatial_chip_stream_in_once_a_pass():
+    """A wafer whose weights lie behind 150 GB/s takes all of them through that link in each step."""
+    changes = {"memory.host.bandwidth_bytes_per_s": "150GB/s", "memory.host.home": "true",
+               "memory.host.holds": "weights", "memory.sram.holds": "cache"}  # fmt: skip
+    spatial = fit("llama-3.1-70b", chip="wse-3", set=changes)
+    serial = fit("llama-3.1-70b", chip="wse-3", set={**changes, "execution": "time-shared"})
+    read = request("llama-3.1-70b", chip="wse-3").book
+    hot = read.total_weight_bytes - read.weight_bytes["embedding"]
+    for report in (spatial, serial):
+        assert report.verdict == "host"
+        assert report.decode.terms_s["memory:host"] == pytest.approx(hot / 150e9, rel=1e-6)
+    assert "stream in from host memory" in serial.why
+    # Sequences of a wafer that runs layers in turn share the stream; micro-batches of a pipeline do not.
+    many = fit("llama-3.1-70b", chip="wse-3", batch=4, set={**changes, "execution": "time-shared"})
+    assert many.decode.terms_s["memory:host"] == pytest.approx(hot / 150e9, rel=1e-6)
+    apart = fit("llama-3.1-70b", chip="wse-3", batch=4, set=changes)
+    assert apart.decode.terms_s["memory:host"] == pytest.approx(4 * hot / 150e9, rel=1e-6)
+
+
+def test_nothing_is_infinite_or_lost_in_a_pair():
+    plain = fit("deepseek-v3", system=f"{PAIR}-x9", batch=72, context="128k").to_dict()
+
+    def numbers(value):
+        if isinstance(value, dict):
+            for entry in value.values():
+                yield from numbers(entry)
+        elif isinstance(value, list):
+            for entry in value:
+                yield from numbers(entry)
+        elif isinstance(value, float):
+            yield value
+
+    assert all(-inf < number < inf for number in numbers(plain))
+    assert sum(plain["decode"]["terms_s"].values()) == pytest.approx(plain["decode"]["step_s"])
