@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from memcalc.chip import BEYOND, TIER_TITLES, Between, Chip, Pool, System
 from memcalc.core.layout import Given, refuse_impossible
-from memcalc.core.search import Request, sized
+from memcalc.core.search import Request, Stack, sized
 from memcalc.engine import Constants, Engine
 from memcalc.errors import UsageError, did_you_mean
 from memcalc.figures import set_figure
@@ -117,11 +117,7 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
         auto=auto,
         changed=bool(changed),
         notes=tuple(notes),
-    )
-    asked = replace(
-        asked,
-        feed_forward=_beside(asked, system.feed_forward, "feed-forward"),
-        prefill=_beside(asked, system.prefill, "prefill"),
+        others=stacks_beside(system, engine),
     )
     refuse_impossible(model, system.chip, None if auto else system.count, asked.given)
     return sized(asked)
@@ -303,22 +299,17 @@ def _offload(system: System, tier: str | None) -> System:
     return replace(system, chip=set_figure(system.chip, f"memory.{tier}.home", True))
 
 
-def _beside(asked: Request, pool: Pool | None, role: Literal["feed-forward", "prefill"]) -> Request | None:
-    """The question of a pool beside the main one, on the engine that its chip has by default."""
-    if pool is None:
-        return None
-    chip = pool.chip
-    engine = asked.engine if asked.engine.ideal else presets.load_engine(chip.engine)
-    return replace(
-        asked,
-        system=System(chip.name, chip.title, chip, pool.count),
-        engine=engine,
-        constants=presets.load_constants(chip, engine),
-        given=Given(),
-        auto=False,
-        notes=(),
-        role="feed-forward" if role == "feed-forward" else "all",
-    )
+def stacks_beside(system: System, engine: Engine) -> dict[str, Stack]:
+    """The pools beside the main one, each on the engine that its chip has by default; a bound is one for all."""
+    found = {}
+    for name, pool in (("feed-forward", system.feed_forward), ("prefill", system.prefill)):
+        if pool:
+            chip = pool.chip
+            own = engine if engine.ideal else presets.load_engine(chip.engine)
+            found[name] = Stack(
+                System(chip.name, chip.title, chip, pool.count), own, presets.load_constants(chip, own)
+            )
+    return found
 
 
 def _set(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memcalc.cli.new_chip import new
 from memcalc.errors import UsageError, did_you_mean
 from memcalc.model import Model
 from memcalc.readers import presets as built_in
@@ -15,7 +16,7 @@ HELP = """The chips, systems, models, engines and price scenarios that come with
 \b
   memcalc presets list chips
   memcalc presets show chip h100-sxm
-  memcalc presets import config.json -o my-model.toml"""
+  memcalc presets new chip -o my-chip.toml"""
 
 _KIND = typer.Argument(help="chips, systems, models, engines or prices (singular too).", show_default=False)
 _JSON = typer.Option("--json", help="JSON.", show_default=False)
@@ -45,18 +46,58 @@ def list_(
 
 def show(
     kind: Annotated[str, _KIND],
-    name: Annotated[str, typer.Argument(help="Name or alias.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name or alias, or a TOML file.", show_default=False)],
     *,
     json: Annotated[bool, _JSON] = False,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Its file as it is, to be edited.", show_default=False)
+    ] = False,
 ) -> None:
-    """Show one preset: its file as it is, with the source of each figure."""
-    from memcalc.render.presets import print_json, print_text
+    """Show one preset: each figure with its source, what other sources have instead, and what is unknown."""
+    from memcalc.render.presets import listing, print_json, print_text
+    from memcalc.studies.catalogue import unknown_figures
 
     wanted = _kind(kind)
+    if json and toml:
+        raise UsageError("--json and --toml exclude each other", "give one of them")
+    table, text = _described(wanted, name)
+    if toml:
+        print_text(text)
+        return
+    chip = built_in.build_chip(table) if wanted == "chips" else None
+    unknown = unknown_figures(chip) if chip else []
     if json:
-        print_json({"kind": wanted.removesuffix("s"), **built_in.read(wanted, name)})
+        lacking = [{"figure": figure, "without_it": without} for figure, without in unknown]
+        more = {"unknown": lacking} if chip else {}
+        print_json({"kind": wanted.removesuffix("s"), **table, **more})
+        return
+    # What a chip is by default is not in its file.
+    facts = {"execution": chip.execution, "plan": chip.plan} if chip else {}
+    print_text(listing({**table, **facts}, unknown))
+
+
+def _described(kind: str, word: str) -> tuple[dict[str, Any], str]:
+    """The table of a preset or of a file of the user's, in base units, and its text."""
+    from memcalc.resolve import is_file
+
+    if not is_file(word) or kind == "prices":
+        return built_in.read(kind, word), built_in.text(kind, word)
+    import tomllib
+
+    from memcalc.readers import preset_files, user_files
+    from memcalc.readers.regular import read_head
+
+    if kind == "systems":
+        user_files.read_system(word)
+        plain = None
+    elif kind == "chips":
+        plain = preset_files.chip_toml(user_files.read_chip(word))
+    elif kind == "models":
+        plain = preset_files.model_toml(user_files.read_model(word))
     else:
-        print_text(built_in.text(wanted, name))
+        plain = preset_files.engine_toml(user_files.read_engine(word))
+    text = read_head(word, user_files.LARGEST_FILE_BYTES)[0].decode("utf-8")
+    return tomllib.loads(text if plain is None else plain), text
 
 
 def check(
@@ -127,4 +168,4 @@ def _named(word: str, name: str | None) -> Model:
     return replace(found, name=name)
 
 
-SUBCOMMANDS: dict[str, Any] = {"list": list_, "show": show, "check": check, "import": import_}
+SUBCOMMANDS: dict[str, Any] = {"list": list_, "show": show, "check": check, "import": import_, "new": new}

@@ -160,7 +160,7 @@ def _unknown(pool: Placed) -> list[str]:
     """Figures that the times of a pool would need and its chip lacks."""
     timer = pool.job.timer
     found = [f"compute.{form}" for form in timer.unknown_compute]
-    found += [f"memory.{tier}.bandwidth_bytes_per_s" for tier in timer.unknown_tiers(pool.placement)]
+    found += timer.unknown_rates(pool.placement)
     if timer.network.missing:
         found.append(timer.network.missing)
     return found
@@ -341,7 +341,9 @@ def warnings(
         if missing := unknown.get(task):
             known = ", ".join(request.chip.compute)
             rest = f"; its arithmetic runs in {known}" if known and "compute." in missing[0] else ""
-            said.append(f"no times{'' if both else f' of {task}'}: {', '.join(missing)} is unknown{rest}")
+            said.append(
+                f"no times{'' if both else f' of {task}'}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} unknown{rest}"
+            )
     for laid in placed:
         chip = laid.request.chip.label
         if not any(unknown.values()):

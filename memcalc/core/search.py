@@ -5,7 +5,7 @@ A request is asked of memory first, which costs little; only layouts that fit ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -37,14 +37,23 @@ from memcalc.workload import Layout, Payment, Precision, Workload
 MOST_CHIPS = 4096
 
 
+class Stack(NamedTuple):
+    """Chips of a pool and the software on them."""
+
+    system: System
+    engine: Engine
+    constants: Constants
+
+
 @noun
 class Request:
     """One question, all words resolved. `constants` are those of the engine on the chip's family.
 
     With `auto` the number of chips follows from the job (`sized`). `changed`: a figure was set
     by hand, so that no record speaks for the result. `notes` are warnings from resolving the words.
-    Pools beside the main one are requests of their own: `feed_forward` chips take that part of each
-    layer in decode, `prefill` chips take the prompts. `role` is the part that the chips of this one have.
+    `others` are the pools beside the main one, by what they do: `feed-forward` chips take that part of each
+    layer in decode, `prefill` chips take the prompts. Each is a request of its own; `role` is the part of
+    each layer that the chips of this one have.
     """
 
     model: Model
@@ -58,9 +67,26 @@ class Request:
     auto: bool = False
     changed: bool = False
     notes: tuple[str, ...] = ()
-    feed_forward: Request | None = None
-    prefill: Request | None = None
+    others: Mapping[str, Stack] = field(default_factory=dict)
     role: Role = "all"
+
+    @cached_property
+    def feed_forward(self) -> Request | None:
+        """The question of the chips that have the feed-forward part in decode."""
+        return self._on_other("feed-forward", "feed-forward")
+
+    @cached_property
+    def prefill(self) -> Request | None:
+        """The question of the chips that take the prompts."""
+        return self._on_other("prefill", "all")
+
+    def _on_other(self, name: str, role: Role) -> Request | None:
+        stack = self.others.get(name)
+        if stack is None:
+            return None
+        system, engine, constants = stack
+        return replace(self, system=system, engine=engine, constants=constants, given=Given(), auto=False,
+                       notes=(), others={}, role=role)  # fmt: skip
 
     @property
     def pools(self) -> tuple[Request, ...]:
@@ -77,7 +103,7 @@ class Request:
     @property
     def apart(self) -> tuple[Request, ...]:
         """The pools each by itself, as far as memory goes."""
-        alone = replace(self, feed_forward=None, prefill=None)
+        alone = replace(self, others={})
         return tuple(pool for pool in (alone, self.feed_forward, self.prompts) if pool)
 
     @property
@@ -346,10 +372,11 @@ def sized(request: Request) -> Request:
     """
     if not request.auto:
         return request
-    count = min_chips(request, planned=True)
+    main = request.apart[0]
+    count = min_chips(main, planned=True)
     if count:
         return request.on(count)
-    count = min_chips(request)
+    count = min_chips(main)
     if count is None:
         return request.on(1 if request.other_model else request.chip.largest_system_chips or 1)
     plan = f"no number of {request.chip.label} holds the job as the chip is meant to ({request.chip.plan})"

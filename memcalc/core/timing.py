@@ -202,11 +202,23 @@ class Timer:
         # Over a link kernels do not decide.
         return rate, rate if name in BEYOND else rate * self.constants.kv_efficiency
 
-    def unknown_tiers(self, placement: Placement) -> list[str]:
-        """Tiers that a pass reads although their bandwidth is unknown. ROM takes no time of its own."""
+    def unknown_rates(self, placement: Placement) -> list[str]:
+        """Figures of tiers that a pass reads and that are unknown. ROM takes no time of its own.
+
+        The nominal bandwidth of SRAM says nothing on a chip that is built around it: speeds stay 700 to 2,000
+        times below. It takes what has been seen to be drawn, or a floor, to time one.
+        """
         parts = (*self._weights, "kv") if self.caches else self._weights
         read = {t for part in parts for t, _ in placement.shares[part]}
-        return [t for t in self.rates if t in read and t != "rom" and self.rates[t][0] == BOUNDLESS]
+        found = [
+            f"memory.{t}.bandwidth_bytes_per_s"
+            for t in self.rates
+            if t in read and t != "rom" and self.rates[t][0] == BOUNDLESS
+        ]
+        seen = self.chip.layer_floor or self.engine.ideal or self.chip.plan != "on-chip"
+        if "sram" in read and not seen and self.chip.memory["sram"].effective_bytes_per_s is None:
+            found.append("memory.sram.effective_bytes_per_s")
+        return found
 
     def kv_read(self, context: int) -> float:
         """Bytes of one sequence's cache that each of its chips reads in a step, over all layers."""

@@ -1,4 +1,4 @@
-"""Models and engines written as the TOML that `memcalc.readers.user_files` reads back to the same."""
+"""Models, chips and engines written as the TOML that `memcalc.readers.user_files` reads back to the same."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import tomli_w
 
+from memcalc.chip import Chip
 from memcalc.engine import Engine
 from memcalc.model import Model
 
 #: What a reader decides anew, and what says nothing where it is a default.
 _NOT_WRITTEN = ("origin",)
+#: From here on a float is written with an exponent.
+_LARGE = 1e7
 
 
 def model_toml(model: Model) -> str:
@@ -33,6 +36,33 @@ def model_toml(model: Model) -> str:
     if sources:
         text += "\n[sources]\n"
         text += "".join(f"{_quoted(figure)} = {_inline(source)}\n" for figure, source in sources.items())
+    return text
+
+
+def chip_toml(chip: Chip) -> str:
+    """The TOML preset of a chip: what differs from the defaults, sources last.
+
+    >>> from memcalc.readers.presets import load_chip
+    >>> print(chip_toml(load_chip("h100-sxm")).partition("[memory.hbm]")[2].partition("home")[0])
+    <BLANKLINE>
+    capacity_bytes = 85520809984
+    bandwidth_bytes_per_s = 3.35e12
+    <BLANKLINE>
+    """
+    table = _table(chip)
+    memory, sources = table.pop("memory"), table.pop("sources", {})
+    tables = {f"memory.{name}": tier for name, tier in memory.items()}
+    tables |= {
+        name: table.pop(name)
+        for name in ("compute", "links", "layer_floor", "hardwired", "power")
+        if name in table
+    }
+    if sources:
+        tables["sources"] = sources
+    text = "".join(f"{key} = {_inline(value)}\n" for key, value in table.items())
+    for name, values in tables.items():
+        # An empty table says that there is such a tier, of which nothing is known.
+        text += f"\n[{name}]\n" + "".join(f"{_quoted(k)} = {_inline(v)}\n" for k, v in values.items())
     return text
 
 
@@ -85,6 +115,11 @@ def _inline(value: Any) -> str:
         return "{ " + ", ".join(f"{_quoted(key)} = {_inline(entry)}" for key, entry in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_inline(entry) for entry in value) + "]"
+    if isinstance(value, float) and value >= _LARGE:
+        # As 3.35e12, which a person can check against a data sheet.
+        mantissa, _, exponent = f"{value:.16e}".partition("e")
+        short = f"{float(mantissa):.15g}e{int(exponent)}"
+        return short if float(short) == value else repr(value)
     return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -226,6 +226,11 @@ def with_figures(chip: Chip, figures: Mapping[str, Any], sources: Mapping[str, S
     """The chip as it is in a system: with some figures changed, and the sources of these."""
     for path, value in figures.items():
         chip = set_figure(chip, path, value)
+    return with_sources(chip, figures, sources)
+
+
+def with_sources(chip: Chip, figures: Iterable[str], sources: Mapping[str, Source]) -> Chip:
+    """The chip with the sources that its system has for these of its figures."""
     own = {figure: source for figure in figures if (source := source_of(sources, figure))}
     return replace(chip, sources={**chip.sources, **own}) if own else chip
 

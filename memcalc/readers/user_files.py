@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
@@ -336,6 +336,8 @@ def _noun(kind: Kind, path: Path, table: _Table) -> Any:
         raise sheet.error(kind, more=True) from None
     if sheet.found:
         raise sheet.error(kind, more=False)
+    if kind == "system" and figures:
+        noun = replace(noun, chip=presets.with_sources(noun.chip, figures, noun.sources))
     return noun
 
 

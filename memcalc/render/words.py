@@ -117,7 +117,7 @@ def chips(report: Report) -> str:
     A system with a name of its own keeps it.
     """
     system = report.system
-    if system.name == system.chip:
+    if system.name == system.chip and len(system.pools) == 1:
         return f"{system.chips} × {system.title}"
     return f"{system.title} ({system.chips} chips)"
 

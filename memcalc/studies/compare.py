@@ -79,7 +79,8 @@ def label(report: Report, reports: Sequence[Report]) -> str:
 
 
 def _is_chip(report: Report) -> bool:
-    return report.system.name == report.system.chip
+    """Whether a row is a number of chips; the title of unlike pools has its numbers already."""
+    return report.system.name == report.system.chip and len(report.system.pools) == 1
 
 
 def speed(report: Report) -> float | None:

@@ -112,9 +112,11 @@ def _changes(
     request: Request, others: Callable[[Request], Iterable[Request]] | None
 ) -> Iterator[tuple[str, Request]]:
     """Changes that may help, as options, from the one that keeps most of what was asked."""
-    # A system has its own number of chips: another number, or another chip, is another system.
+    # A system has its own number of chips: another number, or another chip, is another system. Of several
+    # pools no one number would say it.
     system = request.system.name != request.chip.name
-    chips = min_chips(request)
+    several = len(request.pools) > 1
+    chips = None if several else min_chips(request)
     if chips and chips != request.system.count:
         yield (f"--system {request.chip.name}-x{chips}" if system else f"--chips {chips}"), request.on(chips)
     precision = request.precision
@@ -141,7 +143,7 @@ def _changes(
     most = max_batch(request)
     if most and most < request.workload.batch:
         yield f"-b {most}", replace(request, workload=replace(request.workload, batch=most))
-    for other in others(request) if others else ():
+    for other in others(request) if others and not several else ():
         if choose(other):
             count = request.system.count
             yield (f"--system {other.chip.name}-x{count}" if system else f"--chip {other.chip.name}"), other

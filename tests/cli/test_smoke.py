@@ -72,6 +72,10 @@ def test_presets():
 def test_presets_show(kind, name):
     status, out, err = finished("presets", "show", kind, name)
     assert (status, err) == (0, "")
+    assert out.splitlines()[0].endswith(("(h100-sxm)", "(dgx-h100)", "llama-3.1-70b", "vLLM (vllm)", name))
+    assert any(word in out for word in ("vendor", "derived", "estimate"))
+    status, out, err = finished("presets", "show", kind, name, "--toml")
+    assert (status, err) == (0, "")
     assert 'name = "' in out
     assert "source" in out
     status, out, err = finished("presets", "show", kind, name, "--json")

@@ -11,7 +11,7 @@ from memcalc.core.estimate import estimate
 from memcalc.core.pair import PairJob
 from memcalc.core.search import choose
 from memcalc.errors import UsageError
-from memcalc.resolve import _beside
+from memcalc.resolve import stacks_beside
 from memcalc.workload import Layout
 
 PAIR = "vr200-nvl72-groq-3-lpx"
@@ -20,8 +20,7 @@ PAIR = "vr200-nvl72-groq-3-lpx"
 def paired(asked, chip, count, between):
     """The request with a pool of such chips for the feed-forward part."""
     system = replace(asked.system, feed_forward=Pool(chip, count), between=between)
-    asked = replace(asked, system=system)
-    return replace(asked, feed_forward=_beside(asked, system.feed_forward, "feed-forward"))
+    return replace(asked, system=system, others=stacks_beside(system, asked.engine))
 
 
 @pytest.mark.parametrize("model", ["llama-3.1-70b", "deepseek-v3"])
@@ -207,3 +206,11 @@ def test_nothing_is_infinite_or_lost_in_a_pair():
 
     assert all(-inf < number < inf for number in numbers(plain))
     assert sum(plain["decode"]["terms_s"].values()) == pytest.approx(plain["decode"]["step_s"])
+
+
+def test_what_would_help_is_asked_of_all_pools():
+    """Narrower weights make the feed-forward part smaller where it lies."""
+    report = fit("deepseek-v3", system=f"{PAIR}-x6", weights="bf16")
+    assert not report.fits
+    narrow = next(remedy for remedy in report.remedies if remedy.options.startswith("-w "))
+    assert fit("deepseek-v3", system=f"{PAIR}-x6", weights=narrow.options.removeprefix("-w ")).fits
