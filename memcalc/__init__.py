@@ -13,13 +13,14 @@ from memcalc._version import __version__
 # Not from typing: importing that costs more than all of `memcalc --version`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memcalc.api import compare, fit, request
+    from memcalc.api import compare, explain, fit, request
     from memcalc.errors import MemcalcError
 
-__all__ = ["MemcalcError", "__version__", "compare", "fit", "request"]
+__all__ = ["MemcalcError", "__version__", "compare", "explain", "fit", "request"]
 
 _HOMES = {
     "compare": "memcalc.api",
+    "explain": "memcalc.api",
     "fit": "memcalc.api",
     "request": "memcalc.api",
     "MemcalcError": "memcalc.errors",

@@ -5,6 +5,7 @@ Beside `api`: files and words in, results out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from memcalc.engine import Engine, Family, resolve
@@ -20,14 +21,23 @@ from memcalc.studies.validate import MEMORY, Outcome, Skipped, Trial, Validation
 from memcalc.trials import trial
 
 
-def validate(file: str | None = None, engine: str | None = None, *, in_sample: bool = False) -> Validation:
+def validate(
+    file: str | None = None,
+    engine: str | None = None,
+    *,
+    in_sample: bool = False,
+    chips: str | Sequence[str] = (),
+) -> Validation:
     """Published measurements, or those of a file, beside their predictions: `memcalc validate`.
 
     Each published row is predicted by constants that were fitted without its source and chip, unless
     `in_sample`; a file's by the constants that come along. `engine` (a preset or a TOML file) stands for the
-    engine of every row. FileError where there is no such file; broken rows are named in the result.
+    engine of every row. `chips` (presets; text like "a,b,c" or several) keep only the rows of these.
+    FileError where there is no such file; UsageError where there is no such chip; broken rows are named
+    in the result.
     """
     given = find_engine(engine) if engine else None
+    wanted = _chips(chips)
     rows = measurements.published() if file is None else measurements.read_measurements(file)
     parts = [] if file or given or in_sample else measurements.folds()
     fold_of = {id_: fold for fold in parts for id_ in fold.held_out}
@@ -36,12 +46,41 @@ def validate(file: str | None = None, engine: str | None = None, *, in_sample: b
         if isinstance(row, Broken):
             found.append(Skipped(row.id, row.reason, broken=True))
             continue
+        if wanted and (row.chip is None or presets.find("chips", row.chip) not in wanted):
+            continue
         asked = trial(row, given)
         if isinstance(asked, Trial) and row.id in fold_of:
             asked = _without(asked, fold_of[row.id])
         found.append(asked if isinstance(asked, Skipped) else _predicted(asked))
     name = given.name if given else None
-    return validation(found, held_out=bool(fold_of), file=file, engine=name)
+    held_out = any(one.id in fold_of for entry in found if isinstance(entry, list) for one in entry)
+    return validation(found, held_out=held_out, file=file, engine=name, chips=wanted, floors=_floors(wanted))
+
+
+def _chips(words: str | Sequence[str]) -> tuple[str, ...]:
+    """The presets that words like "a,b" name, each once; UsageError for one that is none."""
+    texts = [words] if isinstance(words, str) else words
+    names = [word.strip() for text in texts for word in text.split(",")]
+    found = []
+    for word in names:
+        name = presets.find("chips", word)
+        if name is None:
+            if not word:
+                raise UsageError("--chip is empty", "leave it away for all chips")
+            raise presets.unknown("chips", word)
+        found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def _floors(names: Sequence[str]) -> dict[str, str]:
+    """On how much the layer floors of chips rest, for those that have one."""
+    found = {}
+    for name in names:
+        chip = presets.load_chip(name)
+        if chip.layer_floor:
+            grade = chip.sources["layer_floor"].grade
+            found[name] = chip.layer_floor.rests_on + (f" (grade {grade})" if grade else "")
+    return found
 
 
 def calibrate(

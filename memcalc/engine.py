@@ -107,7 +107,8 @@ class Engine:
     the window and `window_slack_tokens` are reserved, or `window_share` of the context if that is more and
     other layers keep all of it: 1 where an engine treats its layers as if they had no window. `points` says on
     how many measurements the constants rest for each chip family. An engine that `splits` layers over
-    chips runs one batch at a time through them. A scheduler runs at most `max_sequences` on a replica.
+    chips runs one batch at a time through them. Of a quantised model it holds no matrix but the router's in a
+    wider format than `widest_quantized`, whatever the checkpoint leaves alone. A scheduler runs at most `max_sequences` on a replica.
 
     `bands` are the factors around a speed that hold 80 % of measurements, by chip family (`any`: over all)
     and task: decode of one sequence, decode of a batch, prefill, serving. `band` holds where there is none.
@@ -130,6 +131,7 @@ class Engine:
     window_share: float = 0.0
     prefill_chunk_tokens: int = 8192
     splits: Literal["tensors", "layers"] = "tensors"
+    widest_quantized: str | None = None
     max_sequences: int = 4096
     prefill_compute_efficiency: float | None = None
     band: float = 2.0

@@ -58,6 +58,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "execution": ("time-shared", "spatial"),
     "plan": ("on-chip", "weights-on-chip", "dram"),
     "holds": ("all", "weights", "cache"),
+    "scale_up_kind": ("switched", "mesh", "pcie", "none"),
 }
 #: Groups of figures that a chip may lack altogether.
 _GROUPS = ("layer_floor", "hardwired")

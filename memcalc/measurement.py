@@ -21,6 +21,7 @@ WORKFLOWS: tuple[Workflow, ...] = (
 SPEEDS = (
     "tok_s_user", "tok_s_instance_output", "tok_s_chip_output", "tok_s_chip_total", "prefill_tok_s",
     "prefill_tok_s_chip", "tok_s_total", "model_tflops_chip", "mfu_pct", "tpot_ms", "ttft_ms",
+    "e2e_output_tok_s",
 )  # fmt: skip
 #: Sizes, each of which a row about memory is held to.
 SIZES = ("peak_mem_gib", "kv_tokens", "kv_cache_gib", "weights_gib")

@@ -287,6 +287,27 @@ def weight_formats(
     return {c: converted if c in CONVERTED else kept for c in CLASSES}
 
 
+def no_wider(formats: Mapping[str, ClassFormat], widest: str) -> dict[str, ClassFormat]:
+    """The formats of quantised weights on a stack that then holds no matrix but the router's in a wider one.
+
+    >>> kept = weight_formats("int8", "bf16", None)
+    >>> kept["head"].main.name, no_wider(kept, "int8")["head"].main.name
+    ('bf16', 'int8')
+    >>> whole = weight_formats("bf16", "bf16", None)
+    >>> no_wider(whole, "int8")["head"].main.name
+    'bf16'
+    """
+    limit = format_named(widest)
+    if all(formats[c].main.bits >= _WIDE_BITS for c in CONVERTED):
+        return dict(formats)
+    return {
+        c: ClassFormat((Share(limit, 1, 1),), form.vectors)
+        if c in (*CONVERTED, "embedding", "head") and form.main.bits >= limit.bits + 1  # scales do not count
+        else form
+        for c, form in formats.items()
+    }
+
+
 def _gguf_formats(mixture: dict[str, str], value_share: float, depth: int) -> dict[str, ClassFormat]:
     base = _FORMATS[mixture["base"]]
     f32 = _FORMATS["fp32"]

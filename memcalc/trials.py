@@ -11,12 +11,12 @@ from functools import cache
 
 from memcalc.chip import Chip, System
 from memcalc.core.layout import Given
-from memcalc.core.search import Request, max_batch
+from memcalc.core.search import Request, choose, max_batch, sized
 from memcalc.engine import Constants, Engine
 from memcalc.errors import MemcalcError
 from memcalc.measurement import Measurement
 from memcalc.model import Model
-from memcalc.precision import format_named, format_names, weight_formats
+from memcalc.precision import format_named, format_names, math_format, weight_formats
 from memcalc.readers import presets
 from memcalc.studies.validate import (
     CLOSED,
@@ -38,6 +38,9 @@ ASSUMED_CONTEXT = 1024
 #: its answers end at the limit of 128 (mlcommons/inference, issue 2256). Llama 2: others who tokenised the prompts.
 MLPERF_PROMPTS = {"llama-2-70b": 221, "llama-3.1-405b": 9400, "llama-3.1-8b": 778, "deepseek-r1": 800}
 MLPERF_OUTPUTS = {"llama-3.1-8b": 129}
+#: Default engines of chips that are not their maker's own stack.
+_EVERYBODYS = ("vllm", "llama.cpp", "jax")
+_BOUNDLESS_BYTES = 2**50
 
 
 class _UnclearError(Exception):
@@ -66,7 +69,7 @@ def _trial(row: Measurement, given: Engine | None) -> Trial:
     assumed: list[str] = []
     task = _task(row)
     model = _model(row)
-    system = _system(row, task, assumed)
+    system, auto = _system(row, task, assumed)
     engine = given or _engine(row, system.chip, assumed)
     precision, model = _precision(row, model, system.chip, engine, assumed)
     prompt, output, context = _tokens(row, task, assumed)
@@ -80,8 +83,10 @@ def _trial(row: Measurement, given: Engine | None) -> Trial:
         workload=workload,
         precision=precision,
         given=_given(row, model, system, assumed),
+        auto=auto,
         notes=tuple(assumed),
     )
+    asked = _narrowed(row, sized(asked), assumed)
     if batch == 0:
         batch = max_batch(asked) or 1
         replicas = (asked.given.data or 1) * (asked.given.attention_data or 1)
@@ -156,7 +161,8 @@ def _old_releases() -> tuple[Engine, ...]:
     return tuple(sorted(found, key=lambda engine: engine.until or ""))
 
 
-def _system(row: Measurement, task: str, assumed: list[str]) -> System:
+def _system(row: Measurement, task: str, assumed: list[str]) -> tuple[System, bool]:
+    """The chips of a row, and whether their number is still to be found: the fewest that hold the job."""
     if row.chip is None:
         if task != MEMORY:
             raise _UnclearError("the chip is not stated")
@@ -165,20 +171,64 @@ def _system(row: Measurement, task: str, assumed: list[str]) -> System:
         raise presets.unknown("chips", row.chip)
     else:
         chip = _load_chip(row.chip)
-    count = row.n_chips
+    count, auto = row.n_chips, False
     if count is None:
         count = (row.tp or 1) * (row.pp or 1) * (row.dp or 1)
-        if count == 1 and chip.plan != "dram" and not chip.hardwired:
-            count = chip.largest_system_chips or 1
-            assumed.append(f"{count} chips, its usual system")
-    return System(chip.name, chip.title, chip, count)
+        if count == 1 and not chip.hardwired:
+            # Where the model lies in SRAM the floor per layer decides, so the number of chips matters little.
+            auto = chip.plan == "on-chip" and task != MEMORY
+            if auto:
+                assumed.append("the fewest chips that hold it")
+            elif row.engine == "vendor" and chip.engine not in _EVERYBODYS:
+                # A maker's own service runs on the system that it sells.
+                count = chip.largest_system_chips or 1
+                assumed.append(f"{count} chips, the maker's system")
+    if row.says("subset of layers"):
+        # Layers were timed by themselves and added up. In decode each has a region of its own, as on the wafers
+        # that hold them all; in prefill all of the wafer works on one layer after the other.
+        if task == DECODE:
+            auto = True
+            assumed.append("as many chips as hold all layers, of which some were run and scaled")
+        else:
+            chip = _roomy(chip)
+            assumed.append("room for all layers, of which some were run and scaled")
+    return System(chip.name, chip.title, chip, count), auto
+
+
+def _roomy(chip: Chip) -> Chip:
+    """The chip with so much memory in its homes that capacity is never in the way."""
+    memory = {
+        name: replace(tier, capacity_bytes=_BOUNDLESS_BYTES) if tier.home and tier.capacity_bytes else tier
+        for name, tier in chip.memory.items()
+    }
+    return replace(chip, memory=memory)
+
+
+def _narrowed(row: Measurement, asked: Request, assumed: list[str]) -> Request:
+    """The request in 8 bit where the row leaves the format open and its chips do not hold the checkpoint's.
+
+    What was measured did fit. Machines without DRAM are served in 8 bit where 16 are too many.
+    """
+    chip = asked.chip
+    if row.workflow == "memory" or row.weights or row.n_chips is None:
+        return asked
+    if chip.plan != "on-chip" or "int8" not in chip.compute or asked.precision.weights == "int8":
+        return asked
+    if choose(asked):
+        return asked
+    less = replace(asked, precision=replace(asked.precision, weights="int8"))
+    if not choose(less):
+        return asked
+    was = asked.precision.weights
+    assumed[assumed.index(f"{was} weights")] = f"int8 weights, as {was} ones do not fit"
+    return replace(less, notes=tuple(assumed))
 
 
 def _engine(row: Measurement, chip: Chip, assumed: list[str]) -> Engine:
     name = row.engine
     if name == "vendor":
         # The maker's own stack, which is what its chip runs by default unless that is everybody's.
-        name = "default" if chip.engine in ("vllm", "llama.cpp", "jax") else chip.engine
+        name = "default" if chip.engine in _EVERYBODYS else chip.engine
     elif name == "unknown" or presets.find("engines", name) is None:
         if name != "unknown":
             assumed.append(f"{name} is not known: a typical stack")
@@ -215,13 +265,30 @@ def _format(word: str, assumed: list[str]) -> str:
     return found
 
 
+def _left_open(word: str, model: Model) -> bool:
+    """Whether a row does not know which of several formats it was, like "bf16/fp8 not stated", the checkpoint's one of them.
+
+    "a or b" has the likelier first, which is taken.
+    """
+    beside = re.match(r"[\w-]+(/[\w-]+)+", word.lower())
+    own = model.checkpoint.partition("-")[0]
+    return beside is not None and "not stated" in word.lower() and own in beside[0].split("/")
+
+
+def _within(form: str, chip: Chip) -> str:
+    """A 16-bit format, or int8 on a chip that has no arithmetic as wide."""
+    if form not in ("bf16", "fp16") or "int8" not in chip.compute:
+        return form
+    return form if math_format(format_named(form), form, chip.compute) else "int8"
+
+
 def _precision(
     row: Measurement, model: Model, chip: Chip, engine: Engine, assumed: list[str]
 ) -> tuple[Precision, Model]:
     if chip.hardwired:
         weights = chip.hardwired.weights
-    elif row.weights is None:
-        weights = model.checkpoint
+    elif row.weights is None or _left_open(row.weights, model):
+        weights = _within(model.checkpoint, chip)
         if row.workflow != "memory":
             assumed.append(f"{weights} weights")
     else:
@@ -243,7 +310,7 @@ def _precision(
                 weights = model.checkpoint
     kv = row.kv
     if kv is None:
-        kv = model.kv_format
+        kv = _within(model.kv_format, chip)
         if engine.name.startswith("tensorrt-llm") and weights in ("fp8", "nvfp4", "fp4"):
             kv = "fp8"
         if row.workflow != "memory":

@@ -19,6 +19,7 @@ from memcalc.errors import FileError, MemcalcError, ReaderGoneError, UsageError,
 COMMANDS = {
     "fit": "Does a model fit, where does each byte live, how fast, how dear.",
     "compare": "The same for several chips or systems, side by side.",
+    "explain": "Each formula behind the answer of fit, with its numbers filled in.",
     "validate": "How far off the predictions are, against published or own measurements.",
     "calibrate": "An engine preset from your own measurements.",
     "presets": "The chips, systems, models, engines and prices that come with memcalc.",

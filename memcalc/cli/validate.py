@@ -12,15 +12,17 @@ HELP = """How far off the predictions are: published measurements, or your own, 
 
 \b
   memcalc validate
+  memcalc validate --chip wse-2,wse-3 --chip groq-lpu-v1
   memcalc validate mine.jsonl --engine mine.toml
   memcalc validate --format jsonl | head
 
 Without a file: the published record that comes along, each row predicted by constants fitted without its
 source and chip. A row is a JSON object on a line; docs/accuracy.md names its fields. What a row leaves out
-is assumed, and said.
+is assumed, and said. With --chip each row of these chips is listed, with what was assumed for it.
 Status: 0 all rows could be read, 1 a row was broken, 2 usage, 3 a file that cannot be used."""
 
 OPTIONS = (
+    Declared("chip", ("--chip",), "CHIP", "Only rows of these chips, each listed; repeatable, or a,b,c.", ("chips",), True),
     Declared("engine", ("--engine",), "NAME", "Engine for all rows: preset or TOML file (the row's own).", ("engines",)),
     Declared("in_sample", ("--in-sample",), "", "Predict the published rows by constants that have seen them."),
 )  # fmt: skip
@@ -30,10 +32,16 @@ OPTIONS = (
     Given("path", "[FILE.jsonl]", "Measurements, JSON lines (the published ones).", needed=False),
     *OPTIONS, *declared.SHOW_ALWAYS,
 )  # fmt: skip
-def validate(path: str | None, engine: str | None, in_sample: bool, **options: Any) -> int:  # noqa: FBT001
+def validate(
+    path: str | None,
+    engine: str | None,
+    chip: list[str] | None,
+    in_sample: bool,  # noqa: FBT001
+    **options: Any,
+) -> int:
     """Predict, print, and say by the status whether a row was broken."""
     form = declared.output_format(options)
-    found = accuracy.validate(path, engine, in_sample=in_sample)
+    found = accuracy.validate(path, engine, in_sample=in_sample, chips=chip or ())
     from memcalc.render import show
 
     show(found, form, options["file"], no_color=options["no_color"])

@@ -10,7 +10,15 @@ from math import ceil
 from typing import NamedTuple
 
 from memcalc.model import Model
-from memcalc.precision import CLASSES, ClassFormat, Format, cache_bytes, format_named, weight_formats
+from memcalc.precision import (
+    CLASSES,
+    ClassFormat,
+    Format,
+    cache_bytes,
+    format_named,
+    no_wider,
+    weight_formats,
+)
 from memcalc.workload import Precision
 
 
@@ -175,10 +183,11 @@ def expert_hits(experts: int, top_k: int, tokens: float) -> float:
     return hits
 
 
-def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
+def ledger(model: Model, precision: Precision, *, mtp: bool = False, widest: str | None = None) -> Ledger:
     """Count a model in the given formats; UsageError for an unknown format.
 
-    With `mtp` the layers for multi-token prediction are loaded too: they draft.
+    With `mtp` the layers for multi-token prediction are loaded too: they draft. `widest` is the widest format
+    in which a stack holds the matrices of a quantised model, also those that the checkpoint leaves alone.
     """
     same = precision.weights == model.checkpoint
     value_share = max(group.attention.value_share for group in model.layers)
@@ -186,6 +195,9 @@ def ledger(model: Model, precision: Precision, *, mtp: bool = False) -> Ledger:
     formats = weight_formats(precision.weights, model.base_format, own, value_share, model.depth)
     elements = model.elements()
     known = model.checkpoint_bytes if same else {}
+    if widest is not None:
+        narrowed = no_wider(formats, widest)
+        known, formats = ({} if narrowed != formats else known), narrowed
     stored = {c: formats[c].bytes_of(elements[c].matrix, elements[c].vector) for c in CLASSES}
     if known:
         stored = {c: known.get(c, 0) for c in CLASSES}

@@ -193,7 +193,7 @@ def chips_title(request: Request) -> str:
 def title(request: Request) -> str:
     """The system in words; prefill that was put on another one is said."""
     text = request.system.title
-    if request.prefill and request.prefill.chip.title not in text:
+    if request.prefill and "prefill on" not in text:
         if request.system.name == request.chip.name:
             text = chips_title(request)
         text += f", prefill on {chips_title(request.prefill)}"
@@ -423,8 +423,10 @@ def _cost_warnings(request: Request, cost: Cost | None) -> list[str]:
 
 def _format_warnings(request: Request, formats: dict[str, str]) -> list[str]:
     """Say where weights of one format meet math in a wider one."""
-    book = request.book
-    said = []
+    book, said = request.book, []
+    widest = request.engine.widest_quantized
+    if widest and book.formats["head"].main.name == widest:
+        said.append(f"{request.engine.name} holds embedding and head of a quantised model in {widest} too")
     for tensor in ("attention", "dense", "experts", "head"):
         stored = book.formats[tensor].main
         if tensor not in formats or (tensor != "head" and not book.weight_bytes[tensor]):

@@ -131,7 +131,7 @@ class Request:
     def book(self) -> Ledger:
         """The ledger of the model in the requested formats."""
         drafting = self.workload.draft_tokens > 0 and self.model.mtp_layers > 0
-        return ledger(self.model, self.precision, mtp=drafting)
+        return ledger(self.model, self.precision, mtp=drafting, widest=self.engine.widest_quantized)
 
     @cached_property
     def rooms(self) -> tuple[Room, ...]:

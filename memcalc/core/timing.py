@@ -84,6 +84,9 @@ class Timer:
         self.wide = self.narrow * layout.attention_data
         self.formats: dict[str, str] = {}
         self.unknown_compute: list[str] = []
+        # A spatial stack's share of peak in prefill holds for all passes where layers run in turn.
+        in_turn = None if self.spatial else engine.prefill_compute_efficiency
+        self._efficiency = in_turn or constants.compute_efficiency
         self._weights = PARTS_OF[role]
         self.operators = tuple(op for op in book.operators if PART_OF[op.tensor] in self._weights)
         self._operators = tuple(self._rate(op, activations) for op in self.operators)
@@ -95,11 +98,7 @@ class Timer:
         core = wide if math_format(format_named(wide), wide, chip.compute) else activations
         self.formats["kv"], peak = self._peak(core, core)
         self._core_rate = (
-            peak
-            * constants.compute_efficiency
-            * constants.attention_efficiency
-            * self.narrow
-            * layout.context
+            peak * self._efficiency * constants.attention_efficiency * self.narrow * layout.context
         )
         self.caches = () if role == "feed-forward" else book.caches
         self.core_bytes = [
@@ -164,7 +163,7 @@ class Timer:
         constants, form = self.constants, op.format
         kept = op.tensor not in CONVERTED
         self.formats[op.tensor], peak = self._peak(form.name, activations, kept=kept)
-        efficiency = constants.compute_efficiency
+        efficiency = self._efficiency
         efficiency *= constants.weight_only_efficiency if form.weight_only else 1.0
         efficiency *= constants.expert_efficiency if op.experts else 1.0
         vector_s, vector_peak = 0.0, self.chip.compute.get("fp32")

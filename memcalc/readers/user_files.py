@@ -55,7 +55,10 @@ _NAMES = ("name", "family", "engine", "aliases", "placeholders")
 _NAME_LENGTH, _TEXT_LENGTH = 80, 1_000
 _LENGTHS = {"title": 120, "maker": 120, "model": _NAME_LENGTH, "status": 120}
 #: Formats of weights may be mixtures of types, those of single tensors may not.
-_WEIGHT_FORMATS, _TENSOR_FORMATS = ("checkpoint", "weights"), ("base_format", "kv_format", "state_format")
+_WEIGHT_FORMATS, _TENSOR_FORMATS = (
+    ("checkpoint", "weights"),
+    ("base_format", "kv_format", "state_format", "widest_quantized"),
+)
 #: Tables whose keys are free in the noun but known by name.
 _KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "memory": TIERS,

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from memcalc.core.report import Report
     from memcalc.studies.calibrate import Calibration
     from memcalc.studies.compare import Comparison
+    from memcalc.studies.explain import Explanation
     from memcalc.studies.validate import Validation
+
+    Shown = Report | Comparison | Validation | Calibration | Explanation
 
 #: Columns of a table that is piped or written to a file: no line is broken or cut.
 STREAM_WIDTH = 400
 
 
 def show(
-    result: Report | Comparison | Validation | Calibration,
+    result: Shown,
     form: str,
     file: str | None,
     *,
@@ -49,9 +52,7 @@ def write(text: str, file: str | None) -> None:
         export.write_out(text)
 
 
-def _screen(
-    result: Report | Comparison | Validation | Calibration, file: str | None, *, no_color: bool
-) -> str:
+def _screen(result: Shown, file: str | None, *, no_color: bool) -> str:
     from memcalc.core.report import Report
     from memcalc.render import tables
     from memcalc.studies.calibrate import Calibration
@@ -66,6 +67,11 @@ def _screen(
         return tables.compare_screen(result, colour=colour, width=width)
     if isinstance(result, Calibration):
         return tables.calibration_screen(result, colour=colour, width=width)
+    # Loaded here: a comparison is drawn without it.
+    from memcalc.studies.explain import Explanation
+
+    if isinstance(result, Explanation):
+        return tables.explain_screen(result, colour=colour, width=width)
     return tables.validation_screen(result, colour=colour, width=width)
 
 

@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from memcalc.core.remarks import term_title, tier_title
-from memcalc.core.report import Cost, Decode, Prefill, Report, RequestTime
+from memcalc.core.report import Cost, Decode, PoolFacts, Prefill, Report, RequestTime
 from memcalc.render import words
 from memcalc.studies.compare import Comparison, best, label, price, speed
 from memcalc.units import format_bytes
 
 if TYPE_CHECKING:
     from memcalc.studies.calibrate import Calibration
+    from memcalc.studies.explain import Explanation
     from memcalc.studies.validate import Record, Validation
 
 #: Columns of a table on a terminal at most.
@@ -81,7 +82,10 @@ def fit_screen(report: Report, *, colour: bool, width: int) -> str:
     screen.line(words.answer(report), "bold green" if report.fits else "bold red")
     screen.line(words.asked(report))
     screen.line("")
-    if report.fits:
+    if report.fits and len(report.system.pools) > 1:
+        for pool in report.system.pools:
+            screen.block(_pool_bytes(report, pool))
+    elif report.fits:
         screen.block(_bytes(report, width))
     else:
         _misfit(screen, report)
@@ -131,6 +135,19 @@ def _bytes(report: Report, width: int) -> Table:
     return table
 
 
+def _pool_bytes(report: Report, pool: PoolFacts) -> Table:
+    """Tensors by tier over one of several pools: its homes."""
+    tiers = [t for t in report.tiers if t.chip == pool.chip and t.role == "home"]
+    title = f"  {pool.role}: {pool.chips:,} × {pool.title}"
+    table = _grid(title, *(tier_title(t.tier) for t in tiers))
+    for tensor, where in pool.placement.items():
+        if any(where.values()):
+            cells = (format_bytes(where[t.tier]) if where.get(t.tier) else "–" for t in tiers)
+            table.add_row(f"    {_title(tensor)}", *cells)
+    table.add_row("    usable", *(format_bytes(t.usable_bytes) for t in tiers))
+    return table
+
+
 def _speeds(report: Report, decode: Decode) -> Table:
     """Decode and prefill: likely values, bands, and where a step goes."""
     table = _banded("  how fast")
@@ -156,6 +173,10 @@ def _speeds(report: Report, decode: Decode) -> Table:
         first = ends("time_to_first_token_s", prefill, words.seconds)
         bound = ", ".join(filter(None, (first, f"bound by {term_title(prefill.bottleneck)}")))
         table.add_row("  time to first token", words.seconds(prefill.time_to_first_token_s), bound)
+        if prefill.kv_transfer_s is not None and prefill.kv_transfer_bytes is not None:
+            size = format_bytes(prefill.kv_transfer_bytes)
+            handed = f"{size} of KV cache to the chips that decode, under way during prefill"
+            table.add_row("    hand-over", words.seconds(prefill.kv_transfer_s), handed)
     if report.request and report.request.latency_s is not None:
         latency = words.seconds(report.request.latency_s)
         table.add_row("  whole request", latency, ends("latency_s", report.request, words.seconds))
@@ -171,10 +192,11 @@ def _banded(title: str) -> Table:
 
 def _costs(report: Report, cost: Cost) -> Table:
     """Dollars and joules with their bands, and the price that they rest on."""
-    hour = (
-        "no price"
-        if cost.usd_per_chip_hour is None
-        else f"{words.money(cost.usd_per_chip_hour)} USD per chip-hour"
+    hours = {pool.title: pool.usd_per_chip_hour for pool in report.system.pools}
+    hour = " and ".join(
+        ("no price" if usd is None else f"{words.money(usd)} USD per chip-hour")
+        + (f" of {title}" if len(hours) > 1 else "")
+        for title, usd in hours.items()
     )
     basis = f"{report.prices}: {hour}" + (
         f" ({cost.price_kind}, {cost.price_date})" if cost.price_kind else ""
@@ -274,7 +296,7 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     for sentence in comparison.why:
         closing.add_row("  why", sentence)
     closing.add_row("  not modelled", ", ".join(dict.fromkeys(x for r in reports for x in r.not_modeled)))
-    for note in dict.fromkeys(w for r in reports for w in r.warnings):
+    for note in words.merged_notes(reports):
         closing.add_row("  note", note)
     screen.block(closing)
     return screen.text()
@@ -290,10 +312,18 @@ def _headline(comparison: Comparison) -> str:
     fast = best(reports, speed, most=True)
     if fast is not None:
         text += f"; fastest per user: {label(reports[fast], reports)} with {words.speed(speed(reports[fast]) or 0)} tok/s"
+        text += _unless_calibrated(reports[fast])
     cheap = best(reports, price, most=False)
     if cheap is not None:
         text += f"; cheapest: {label(reports[cheap], reports)} with {words.money(price(reports[cheap]))} USD/Mtok out"
+        text += _unless_calibrated(reports[cheap])
     return text
+
+
+def _unless_calibrated(report: Report) -> str:
+    """What a figure is worth that does not rest on a record."""
+    worth = report.evidence["decode"]
+    return "" if worth == "calibrated" else f" ({worth})"
 
 
 def _utilization(reports: Sequence[Report]) -> str:
@@ -334,6 +364,9 @@ def validation_screen(found: Validation, *, colour: bool, width: int) -> str:
         screen.line(f"  broken  {entry.id}: {entry.reason}", "red")
     if found.broken:
         screen.line("")
+    if found.chips:
+        _list_rows(screen, found)
+        return screen.text()
     table = _grid("  how far off", "figures", "median", "9 in 10", "bias", "in 80 % band")
     for task, record in found.by_task.items():
         table.add_row(f"  {task}", *_record(record))
@@ -371,11 +404,77 @@ def validation_screen(found: Validation, *, colour: bool, width: int) -> str:
     return screen.text()
 
 
+def _list_rows(screen: _Screen, found: Validation) -> None:
+    """Each row of the chips that were asked for, their records, and what was assumed or skipped."""
+    marks: dict[str, str] = {}
+    for one in found.outcomes:
+        for text in one.assumed:
+            marks.setdefault(text, _mark(len(marks)))
+    explained = False
+    for group in found.by_chip:
+        ones = [one for one in found.outcomes if (one.chip, one.task) == (group.chip, group.task)]
+        # Where a floor decides, a speed that no floor explains tells of speculation.
+        shown = group.chip in found.floors and any(one.tokens_per_step for one in ones)
+        explained = explained or shown
+        heads = ("by", "chips", "measured", "predicted", "ratio", *(["tokens\na step"] if shown else []))
+        table = _grid(f"  {group.chip}: {group.task}", *heads)
+        table.add_column("assumed", no_wrap=True)
+        for one in ones:
+            by = "outside" if one.kind == "independent" else _KINDS[one.kind]
+            cells = [by, f"{one.chips:,}", words.speed(one.measured), words.speed(one.predicted)]
+            cells.append(f"{one.ratio:.2f}")
+            factor = one.tokens_per_step_to_explain
+            if shown:
+                cells.append("" if factor is None else f"{factor:.2f}")
+            table.add_row(f"  {one.id}", *cells, " ".join(sorted(marks[text] for text in one.assumed)))
+        screen.block(table)
+    if found.outcomes:
+        table = _grid("  how far off", "rows", "median", "worst")
+        table.add_column("which", no_wrap=True)
+        for chip, task, record, worst in found.by_chip:
+            figures = f"{record.n}", f"{record.median_abs_error:.1%}", f"{worst.error:.1%}"
+            table.add_row(f"  {chip}: {task}", *figures, worst.id)
+        screen.block(table)
+    notes = _plain_table(header=False)
+    notes.add_column("", no_wrap=True, style="bold")
+    notes.add_column("", overflow="fold")
+    for chip, text in found.floors.items():
+        notes.add_row("  layer floor", f"of {chip} rests on {text}")
+    if explained:
+        notes.add_row(
+            "  tokens a step", "measured over predicted: so many accepted in each step would explain the row"
+        )
+    for text, mark in marks.items():
+        notes.add_row(f"  assumed {mark}", text)
+    for entry in found.skipped:
+        if not entry.broken:
+            notes.add_row("  skipped", f"{entry.id}: {entry.reason}")
+    if not found.outcomes and not found.skipped:
+        notes.add_row("  no rows", f"of {', '.join(found.chips)}")
+    screen.block(notes)
+
+
+def _mark(place: int) -> str:
+    """The letters that stand for the assumption at a place: a, b, ..., z, aa, ab, ...
+
+    >>> _mark(0), _mark(25), _mark(26)
+    ('a', 'z', 'aa')
+    """
+    rest, letter = divmod(place, 26)
+    return (_mark(rest - 1) if rest else "") + chr(ord("a") + letter)
+
+
 def _accuracy(found: Validation) -> str:
     """The one sentence that a validation comes down to."""
     record = found.speeds or found.overall
     if record is None:
         return "Nothing could be predicted"
+    if found.chips and found.overall:
+        # Of a few rows each counts, also those that state too little.
+        worst = max(found.outcomes, key=lambda one: one.error)
+        figures = "1 figure" if found.overall.n == 1 else f"{found.overall.n:,} figures"
+        half = f"half of {figures} within {found.overall.median_abs_error:.1%}"
+        return f"{', '.join(found.chips)}: {half}, the worst off by {worst.error:.0%} ({worst.id})"
     how = "Held out by source and chip, half" if found.held_out else "Half"
     what = "speeds" if found.speeds else "figures"
     near, far = f"{record.median_abs_error:.1%}", f"{record.p90_abs_error:.0%}"
@@ -424,3 +523,20 @@ def calibration_screen(found: Calibration, *, colour: bool, width: int) -> str:
 
 def _rows(count: int) -> str:
     return f"{count:,} rows" if count != 1 else "1 row"
+
+
+#: How the lines of an explanation are shown; the words carry the meaning.
+_STYLES = {"heading": "bold", "name": "bold", "source": "dim", "note": "yellow", "formula": "cyan"}
+
+
+def explain_screen(found: Explanation, *, colour: bool, width: int) -> str:
+    """The screen of `memcalc explain`: the answer, what was asked, each formula with its numbers."""
+    from memcalc.render.explain import lines
+
+    screen = _Screen(colour=colour, width=width)
+    screen.line(words.answer(found.report), "bold green" if found.fits else "bold red")
+    screen.line(words.asked(found.report))
+    screen.line("")
+    for text, kind in lines(found, width if width <= TERMINAL_WIDTH else None):
+        screen.line(text, _STYLES.get(kind, ""))
+    return screen.text()

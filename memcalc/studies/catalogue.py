@@ -168,7 +168,9 @@ def _system(system: System) -> Row:
         "title": system.title,
         "chip": system.chip.name,
         "chips": system.count,
-        "beside": ", ".join(f"{pool.count} x {pool.chip.name} ({role})" for role, pool in beside.items() if pool),
+        "beside": ", ".join(
+            f"{pool.count} x {pool.chip.name} ({role})" for role, pool in beside.items() if pool
+        ),
     }
 
 

@@ -8,7 +8,7 @@ so that being twice too fast counts as much as half too fast.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import field, fields, replace
 from math import exp, log
 from statistics import median
 from typing import Any, NamedTuple
@@ -71,7 +71,10 @@ class Skipped(NamedTuple):
 
 @noun
 class Outcome:
-    """A measured figure and its prediction, in the unit of the metric (times as rates), with the 80 % band."""
+    """A measured figure and its prediction, in the unit of the metric (times as rates), with the 80 % band.
+
+    `tokens_per_step` are those that the prediction accepts in a decode step, None where the figure is no such step.
+    """
 
     id: str
     workflow: str
@@ -80,6 +83,7 @@ class Outcome:
     family: str
     kind: str
     chip: str
+    chips: int
     metric: str
     measured: float
     predicted: float
@@ -87,6 +91,18 @@ class Outcome:
     high: float
     reproducible: bool
     assumed: tuple[str, ...] = ()
+    tokens_per_step: float | None = None
+
+    @property
+    def tokens_per_step_to_explain(self) -> float | None:
+        """Tokens accepted in a step that alone would explain the measurement: speculation, where above 1.
+
+        >>> seen = dict(measured=300.0, predicted=100.0, low=50.0, high=200.0, reproducible=True)
+        >>> names = dict(id="a", workflow="decode", task="decode", engine="e", family="f", kind="independent")
+        >>> Outcome(**names, chip="c", chips=1, metric="tok_s_user", tokens_per_step=1.0, **seen).tokens_per_step_to_explain
+        3.0
+        """
+        return None if self.tokens_per_step is None else self.tokens_per_step / self.ratio
 
     @property
     def ratio(self) -> float:
@@ -122,12 +138,22 @@ class Group:
     record: Record
 
 
+class ChipRecord(NamedTuple):
+    """The record of one task on one chip, all of its rows, and the row that is furthest off."""
+
+    chip: str
+    task: str
+    record: Record
+    worst: Outcome
+
+
 @noun
 class Validation:
     """All outcomes, what was skipped, and the records over them.
 
     `overall` counts all, `speeds` the speeds of rows that state enough to be predicted, `by_task` those and
     the sizes by task. `held_out`: each row was predicted by constants that were fitted without its source and chip.
+    `chips` are those that were asked for, none for all; `floors` says of a chip on how much its layer floor rests.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -139,6 +165,8 @@ class Validation:
     held_out: bool = False
     file: str | None = None
     engine: str | None = None
+    chips: tuple[str, ...] = ()
+    floors: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole as the JSON contract has it: groups and records, and what was skipped."""
@@ -146,8 +174,13 @@ class Validation:
             "schema_version": SCHEMA_VERSION,
             "memcalc_version": __version__,
             "command": "validate",
-            "inputs": {"file": self.file, "engine": self.engine, "held_out": self.held_out},
-            "warnings": [],
+            "inputs": {
+                "file": self.file,
+                "engine": self.engine,
+                "held_out": self.held_out,
+                "chips": list(self.chips),
+            },
+            "warnings": [f"the layer floor of {chip} rests on {text}" for chip, text in self.floors.items()],
             "groups": [
                 {
                     "workflow": group.workflow,
@@ -164,7 +197,16 @@ class Validation:
             "by_task": [{"task": task, **_figures(record)} for task, record in self.by_task.items()],
             "worst": [_row(one) for one in self.worst],
             "skipped": [{"id": one.id, "reason": one.reason, "broken": one.broken} for one in self.skipped],
+            **(self._listed() if self.chips else {}),
         }
+
+    def _listed(self) -> dict[str, Any]:
+        """What is shown besides where chips were asked for: each row, and the record of each chip."""
+        records = [
+            {"chip": one.chip, "task": one.task, **_figures(one.record), "worst": one.worst.id}
+            for one in self.by_chip
+        ]
+        return {"by_chip": records, "rows": self.rows()}
 
     def rows(self) -> list[dict[str, object]]:
         """A line for each figure, predicted beside measured."""
@@ -174,6 +216,18 @@ class Validation:
         """The same, and a line with the reason for each row that was not predicted."""
         reasons: list[dict[str, object]] = [{"id": one.id, "reason": one.reason} for one in self.skipped]
         return [*self.rows(), *reasons]
+
+    @property
+    def by_chip(self) -> tuple[ChipRecord, ...]:
+        """The record of each task on each chip, over all rows that could be predicted."""
+        keyed: dict[tuple[str, str], list[Outcome]] = {}
+        for one in self.outcomes:
+            keyed.setdefault((one.chip, one.task), []).append(one)
+        order = {chip: place for place, chip in enumerate(self.chips)}
+        places = sorted(keyed, key=lambda key: (order.get(key[0], 0), key[0], TASKS.index(key[1])))
+        return tuple(
+            ChipRecord(*key, record(keyed[key]), max(keyed[key], key=lambda one: one.error)) for key in places
+        )
 
     @property
     def broken(self) -> tuple[Skipped, ...]:
@@ -294,7 +348,7 @@ def outcomes(trial: Trial, constants: Constants | None = None) -> list[Outcome] 
 #: Headlines that are rates of tokens, or times that become such.
 _RATES = (
     "tok_s_user", "tok_s_instance_output", "tok_s_chip_output", "tok_s_chip_total", "prefill_tok_s",
-    "prefill_tok_s_chip", "tok_s_total", "tpot_ms", "ttft_ms",
+    "prefill_tok_s_chip", "tok_s_total", "tpot_ms", "ttft_ms", "e2e_output_tok_s",
 )  # fmt: skip
 
 
@@ -308,6 +362,7 @@ def _outcome(trial: Trial, metric: str, measured: float, predicted: float, facto
         family=asked.chip.family if row.chip else "any",
         kind=row.kind,
         chip=asked.chip.name,
+        chips=asked.system.count,
         metric=metric,
         measured=measured,
         predicted=predicted,
@@ -315,6 +370,7 @@ def _outcome(trial: Trial, metric: str, measured: float, predicted: float, facto
         high=predicted * factor,
         reproducible=row.reproducible,
         assumed=trial.assumed,
+        tokens_per_step=asked.workload.tokens_per_step if trial.task == DECODE else None,
     )
 
 
@@ -391,9 +447,11 @@ def _row(one: Outcome) -> dict[str, object]:
         "task": one.task,
         "engine": one.engine,
         "chip": one.chip,
+        "chips": one.chips,
         "family": one.family,
         "kind": one.kind,
         "reproducible": one.reproducible,
+        "tokens_per_step_to_explain": one.tokens_per_step_to_explain,
         "assumed": "; ".join(one.assumed),
     }
 
@@ -404,6 +462,8 @@ def validation(
     held_out: bool = False,
     file: str | None = None,
     engine: str | None = None,
+    chips: tuple[str, ...] = (),
+    floors: Mapping[str, str] | None = None,
 ) -> Validation:
     """Gather outcomes and reasons into records by group, by task, and over all."""
     done: list[Outcome] = []
@@ -430,6 +490,8 @@ def validation(
         held_out=held_out,
         file=file,
         engine=engine,
+        chips=chips,
+        floors=floors or {},
     )
 
 

@@ -18,7 +18,7 @@ MIXTURE = "fit mixtral-8x7b --chip h100-sxm"
 USAGE = [
     # Unknown words, with what is near.
     ("fitt llama-3.1-8b", "unknown command 'fitt'", "did you mean 'fit'"),
-    ("sing", "unknown command 'sing'", "fit, compare, validate, calibrate, presets"),
+    ("sing", "unknown command 'sing'", "fit, compare, explain, validate, calibrate, presets"),
     (f"{SMALL} --chpis 2", "unknown option --chpis", "--chips"),
     (f"{SMALL} -x", "unknown option", "--help"),
     ("fit llama-3.1-8 --chip h100-sxm", "unknown model 'llama-3.1-8'", "did you mean 'llama-3.1-8b'"),

@@ -740,14 +740,20 @@ PLACES = {
 }
 
 
+def bytes_of(report, tensor):
+    return next(row["bytes"] for row in report["placement"] if row["tensor"] == tensor)
+
+
 @pytest.mark.parametrize(("words", "layout"), PLACES.items(), ids=PLACES)
 def test_no_engine_is_faster_than_the_bare_roofline(fit, words, layout):
     for given in ("", layout):
-        ideal = fit(words, given, "--engine ideal")["decode"]["step_s"]
+        ideal = fit(words, given, "--engine ideal")
         for engine in ENGINES:
-            decode = fit(words, given, f"--engine {engine}")["decode"]
-            if decode:
-                assert ideal <= decode["step_s"] * (1 + CLOSE), (engine, given)
+            found = fit(words, given, f"--engine {engine}")
+            # A stack that holds tables in a narrower format than was asked for has less to read.
+            same = bytes_of(found, "weights") == bytes_of(ideal, "weights")
+            if found["decode"] and same:
+                assert ideal["decode"]["step_s"] <= found["decode"]["step_s"] * (1 + CLOSE), (engine, given)
 
 
 def test_every_figure_of_speed_and_cost_has_a_band(fit):

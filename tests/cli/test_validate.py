@@ -136,6 +136,9 @@ def test_another_engine_for_all_rows(line, file):
         (["validate", "--engine", "steam"], 2, "unknown engine 'steam'"),
         (["validate", "--format", "xml"], 2, "unknown format 'xml'"),
         (["validate", "a", "b"], 2, "unexpected extra argument"),
+        (["validate", "--chip", "wse-4"], 2, "did you mean 'wse-3'"),
+        (["validate", "--chip", "wse-2,,wse-3"], 2, "--chip is empty"),
+        (["validate", "--chip", ""], 2, "--chip is empty"),
         (["calibrate"], 2, "missing"),
         (["calibrate", "none.json"], 3, "there is no such file"),
         (["calibrate", "none.json", "--chips", "0"], 2, "--chips"),
@@ -212,3 +215,57 @@ def test_a_broken_row_is_named_beside_the_engine(line, file):
     ran = line("calibrate", file(ROW, BROKEN, *LATER))
     assert ran.status == 1
     assert "broken  odd" in ran.out
+
+
+def test_rows_of_chips_alone_each_listed(line):
+    found = json.loads(line("validate", "--chip", "wse-3, taalas-hc1", "--chip", "wse3", "--json").out)
+    assert found["inputs"]["chips"] == ["wse-3", "taalas-hc1"]
+    rows = {row["id"]: row for row in found["rows"]}
+    assert {row["chip"] for row in rows.values()} == {"wse-3", "taalas-hc1"}
+    assert len(rows) == found["overall"]["n"] == 22
+    assert [entry["id"] for entry in found["skipped"]] == ["openai-codex-spark"]
+    drafted = rows["cerebras-llama3.1-70b-2148"]
+    assert drafted["tokens_per_step_to_explain"] == pytest.approx(1.0 / drafted["ratio"])
+    assert "bf16 KV cache" in drafted["assumed"]
+    assert [(one["chip"], one["task"]) for one in found["by_chip"]] == [
+        ("wse-3", "decode"),
+        ("taalas-hc1", "decode"),
+    ]
+    worst = rows[found["by_chip"][1]["worst"]]
+    assert worst["id"] == "taalas-hc1-14357"
+    assert any("taalas-hc1 rests on 1 vendor claim" in text for text in found["warnings"])
+
+
+def test_the_screen_of_chips_has_every_row_and_what_was_assumed(line):
+    ran = line("validate", "--chip", "groq-lpu-v1")
+    lines = json.loads(line("validate", "--chip", "groq-lpu-v1", "--json").out)
+    assert ran.status == 0
+    for row in lines["rows"]:
+        assert f"{row['id']} " in ran.out
+        assert f"{row['ratio']:.2f}" in ran.out
+    for entry in lines["skipped"]:
+        assert f"{entry['id']}: {entry['reason']}" in ran.out
+    assert "the fewest chips that hold it" in ran.out
+    assert "rests on 12 published points" in ran.out
+
+
+def test_chips_of_a_file_of_ones_own(line, file):
+    path = file(ROW, {**ROW, "id": "other", "chip": "b200"}, {**ROW, "id": "none", "chip": None})
+    [row] = map(json.loads, line("validate", path, "--chip", "b200", "--format", "jsonl").out.splitlines())
+    assert row["id"] == "other"
+    assert row["chips"] == 1
+
+
+def test_a_chip_without_rows(line, file):
+    ran = line("validate", file(ROW), "--chip", "wse-2")
+    assert ran.status == 0
+    assert ran.out.startswith("Nothing could be predicted")
+    assert "no rows" in ran.out
+    assert line("validate", file(ROW), "--chip", "wse-2", "--format", "jsonl").out == ""
+
+
+def test_a_broken_row_is_named_beside_chips(line, file):
+    ran = line("validate", file(BROKEN, ROW), "--chip", "h100-sxm")
+    assert ran.status == 1
+    assert "broken  odd" in ran.out
+    assert "mine-1" in ran.out

@@ -1,4 +1,4 @@
-"""The README and the page of accuracy show what the commands print: each console block is run and compared.
+"""The README and pages of the docs show what the commands print: each console block is run and compared.
 
 With MEMCALC_UPDATE_SNAPSHOTS=1 in the environment the blocks are written anew.
 """
@@ -15,7 +15,7 @@ from memcalc.cli.app import run
 from memcalc.render.tables import TERMINAL_WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "accuracy.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "accuracy.md", ROOT / "docs" / "camps.md")
 BLOCK = re.compile(r"```console\n\$ memcalc (.*?)\n(.*?)```", re.DOTALL)
 BLOCKS = [(page, *block) for page in PAGES for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
 

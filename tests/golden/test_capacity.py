@@ -55,17 +55,17 @@ def test_groq_70b_in_int8_takes_316_to_340_lpus(model: str) -> None:
 def test_576_groq_lpus_hold_70b_in_int8_for_43_users_at_8k() -> None:
     report = api.fit("llama-2-70b", system="groq-lpu-v1-576", weights="int8", kv="int8", context="8k")
     assert report.verdict == "on-chip"
-    # 15 %: the share of SRAM left to instructions and activations (5 to 10 %) is unpublished.
-    assert report.limits.max_batch == pytest.approx(43, rel=0.15)
+    # With 95 % of the SRAM; with 97 % it would be 43.
+    assert 41 <= report.limits.max_batch <= 43
 
 
 def test_gpt_oss_120b_on_576_groq_lpus_takes_62_8_gb() -> None:
     # SHIP (MLSys 2026, openreview IZaXDwDtL1): 132.5 GB in all, of which 69.7 are left to the KV cache. There
-    # attention and tables (0.96 and 1.16e9 parameters, model card) are in 8 bit, in the checkpoint in 16.
+    # attention and tables are in 8 bit, in the checkpoint in 16.
     report = api.fit("gpt-oss-120b", system="groq-lpu-v1-576", context=1024)
     sram = next(tier for tier in report.tiers if tier.tier == "sram")
     assert sram.capacity_bytes == pytest.approx(132.5e9, rel=0.001)
-    assert in_tier(report, "weights") == pytest.approx(132.5e9 - 69.7e9 + 0.96e9 + 1.16e9, rel=0.01)
+    assert in_tier(report, "weights") == pytest.approx(132.5e9 - 69.7e9, rel=0.01)
 
 
 def test_hc1_holds_2048_tokens_and_no_more() -> None:

@@ -16,6 +16,7 @@ from memcalc.studies.validate import (
     Skipped,
     Trial,
 )
+from memcalc.studies.validate import setup as fits
 from memcalc.trials import trial
 
 
@@ -135,6 +136,71 @@ def test_a_row_that_is_skipped_says_why(more, reason):
     found = trial(row(**more))
     assert isinstance(found, Skipped)
     assert reason in found.reason
+
+
+def of_vendor(chip, **more) -> Trial:
+    return asked(chip=chip, engine="vendor", **{"n_chips": None, **more})
+
+
+def test_where_the_number_of_chips_is_open_a_model_in_sram_takes_the_fewest():
+    found = of_vendor("groq-lpu-v1", model="llama-3.1-70b", weights="int8")
+    assert "the fewest chips that hold it" in found.assumed
+    assert found.request.system.count < 576
+    assert asked(chip="groq-lpu-v1", engine="vendor", n_chips=576, weights="int8").request.system.count == 576
+
+
+def test_a_maker_serves_on_the_system_that_it_sells():
+    assert of_vendor("sambanova-sn40l").request.system.count == 16
+    assert of_vendor("b200").request.system.count == 1  # whoever runs it
+
+
+def test_layers_that_were_run_by_themselves_and_scaled():
+    notes = "only a subset of layers was run and scaled"
+    decode = asked(chip="wse-2", engine="vendor", model="codellama-34b", weights="fp16", notes=notes)
+    assert decode.request.system.count == 2
+    assert any("scaled" in text for text in decode.assumed)
+    prefill = asked(
+        "prefill", chip="wse-2", engine="vendor", model="codellama-34b", weights="fp16", notes=notes
+    )
+    assert prefill.request.system.count == 1
+    assert fits(prefill)
+    whole = asked("prefill", chip="wse-2", engine="vendor", model="codellama-34b", weights="fp16")
+    assert not fits(whole)
+
+
+def test_a_chip_of_integers_holds_integers_where_a_row_leaves_it_open():
+    found = of_vendor("d-matrix-corsair", n_chips=16, weights=None, kv=None)
+    assert (found.request.precision.weights, found.request.precision.kv) == ("int8", "int8")
+    assert {"int8 weights", "int8 KV cache"} <= set(found.assumed)
+    stated = of_vendor("d-matrix-corsair", n_chips=16, weights="bf16", kv="bf16")
+    assert (stated.request.precision.weights, stated.request.precision.kv) == ("bf16", "bf16")
+
+
+def test_what_was_measured_did_fit_so_open_weights_are_narrower_where_they_must():
+    found = of_vendor("groq-lpu-v1", model="llama-3.1-70b", n_chips=576, weights=None)
+    assert found.request.precision.weights == "int8"
+    assert "int8 weights, as bf16 ones do not fit" in found.assumed
+    roomy = of_vendor("groq-lpu-v1", model="llama-3.1-70b", n_chips=1520, weights=None)
+    assert roomy.request.precision.weights == "bf16"
+    sizes = {"metrics": {"weights_gib": 141.0}, "model": "llama-3.1-70b", "n_chips": 576, "weights": None}
+    assert asked("memory", chip="groq-lpu-v1", **sizes).request.precision.weights == "bf16"
+    stated = of_vendor("groq-lpu-v1", model="llama-3.1-70b", n_chips=576, weights="bf16")
+    assert not fits(stated)
+
+
+def test_of_formats_that_a_row_leaves_open_the_checkpoints_own_is_taken():
+    found = of_vendor("sambanova-sn40l", model="deepseek-r1", n_chips=16, weights="bf16/fp8 not stated")
+    assert found.request.precision.weights == "fp8-b128"
+    assert "fp8-b128 weights" in found.assumed
+    likelier = asked(model="deepseek-v3.2", chip="b300", n_chips=8, weights="nvfp4 or fp8 (not stated)")
+    assert likelier.request.precision.weights == "nvfp4"
+
+
+def test_an_end_to_end_rate_is_a_static_batch():
+    found = asked(
+        "serving-throughput", metrics={"e2e_output_tok_s": 700.0}, batch=1, input_tokens=8, output_tokens=9
+    )
+    assert found.task == STATIC
 
 
 def test_training_waits_for_its_command():
