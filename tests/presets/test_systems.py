@@ -224,7 +224,7 @@ def test_a_pair_has_two_kinds_of_chips_and_a_link(name):
     assert len({pool.chip.name for pool in system.pools}) == 2
     assert system.between.bytes_per_s > 0
     assert source_of(system.sources, "between.bytes_per_s").kind in ("derived", "estimate")
-    assert " with " in loaded.title or "prefill on" in system.title
+    assert " with " in system.title or "prefill on" in system.title
     assert system.notes
 
 
