@@ -165,18 +165,16 @@ def _speed(item: tuple[str, Tier]) -> tuple[int, float]:
 
 @noun
 class Pool:
-    """`count` chips of another kind that take over a part of the work."""
+    """`count` chips of another kind that take over a part of the work, and what connects them to the main pool.
+
+    `bytes_per_s` is that of all links together one way; None where none is given: then it follows from the
+    links of both sides. `latency_s` is the time of one hand-over.
+    """
 
     chip: Chip
     count: int
-
-
-@noun
-class Between:
-    """What connects two pools: all links together one way [B/s], and the time of one hand-over [s]."""
-
     bytes_per_s: float | None = None
-    latency_s: float = 0.0
+    latency_s: float | None = None
 
 
 @noun
@@ -185,7 +183,7 @@ class System:
 
     `feed_forward` chips hold the feed-forward weights and work on them in decode, while the main pool has
     attention, the cache and prefill (and so all weights). `prefill` chips take the prompts and hand the
-    cache over. `between` connects the pools.
+    cache over.
     """
 
     name: str
@@ -194,7 +192,6 @@ class System:
     count: int
     feed_forward: Pool | None = None
     prefill: Pool | None = None
-    between: Between = field(default_factory=Between)
     origin: Literal["preset", "file", "assumed"] = "preset"
     aliases: tuple[str, ...] = ()
     notes: str = ""

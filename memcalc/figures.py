@@ -35,7 +35,7 @@ def _tokens(text: str, what: str) -> int:
 
 #: How text is read by the end of a figure's name, and the unit that a message names.
 _BY_ENDING: tuple[tuple[str, Callable[[str, str], Any], str], ...] = (
-    ("_bytes_per_s", parse_byte_rate, "bytes per second, like 4.8TB/s"),
+    ("bytes_per_s", parse_byte_rate, "bytes per second, like 4.8TB/s"),
     ("_bytes", parse_bytes, "bytes, like 80GiB"),
     ("_bytes_per_chip", parse_bytes, "bytes, like 2GB"),
     ("_bytes_per_linked_chip", parse_bytes, "bytes, like 2GB"),
@@ -63,7 +63,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 #: Groups of figures that a chip may lack altogether.
 _GROUPS = ("layer_floor", "hardwired")
 #: Ends of names of figures that cannot be zero, and of shares that lie between zero and one.
-_ABOVE_ZERO = ("_bytes_per_s", "capacity_bytes", "page_tokens", "chunk_tokens", "_chips", "least_tile_tokens")
+_ABOVE_ZERO = ("capacity_bytes", "page_tokens", "chunk_tokens", "_chips", "least_tile_tokens")
 _SHARES = ("_efficiency", "usable", "usable_memory", "tier_overlap", "window_share")
 _TRUE_FALSE = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -186,8 +186,11 @@ def _refuse_absurd(path: str, value: float) -> None:
     """UsageError for a figure that no machine can have: nothing is divided by zero later."""
     table, _, name = path.rpartition(".")
     if not 0 <= value <= LARGEST:
-        raise UsageError(f"--set {path}: {value:g} is out of range", f"write {expected_unit(path)}")
-    if value <= 0 and (name.endswith(_ABOVE_ZERO) or table.endswith("compute")):
+        raise UsageError(f"--set {path}: {str(value)[:40]} is out of range", f"write {expected_unit(path)}")
+    # Below one byte or operation a second nothing is meant, and times would overflow.
+    if value < 1 and (name.endswith("bytes_per_s") or table.endswith("compute")):
+        raise UsageError(f"--set {path}: {value:g} must be at least 1", f"write {expected_unit(path)}")
+    if value <= 0 and name.endswith(_ABOVE_ZERO):
         raise UsageError(f"--set {path}: {value:g} must be above 0", f"write {expected_unit(path)}")
     if name.endswith(_SHARES) and not (0 if name in ("tier_overlap", "window_share") else 1e-6) <= value <= 1:
         raise UsageError(f"--set {path}: {value:g} must lie between 0 and 1", "like 0.9")

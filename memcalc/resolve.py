@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypedDict, TypeVar
 
-from memcalc.chip import BEYOND, TIER_TITLES, Between, Chip, Pool, System
+from memcalc.chip import BEYOND, TIER_TITLES, Chip, Pool, System
 from memcalc.core.layout import Given, refuse_impossible
 from memcalc.core.search import Request, Stack, sized
 from memcalc.engine import Constants, Engine
@@ -27,6 +27,8 @@ Word = str | int | float
 Value = TypeVar("Value")
 
 DEFAULT_PRICES = "owning-neocloud-2026"
+#: More chips than any machine has.
+MOST_CHIPS = 10**6
 #: Chips to suggest where a request does not fit, by rising memory.
 LARGER_CHIPS = ("h100-sxm", "h200-sxm", "b200", "mi300x", "b300", "mi355x")
 #: Endings that make a word a file.
@@ -209,8 +211,16 @@ def find_system(word: str) -> System | None:
     chip, _, count = word.rpartition("-x")
     if chip and count.isdecimal() and int(count) and presets.find("chips", chip):
         found = presets.load_chip(chip)
-        return System(word, f"{int(count)} × {found.title}", found, parse_count(count, "--system"))
+        return System(word, f"{int(count)} × {found.title}", found, _chip_count(count, "--system"))
     return None
+
+
+def _chip_count(word: str, what: str) -> int:
+    """A number of chips; more than MOST_CHIPS are no system."""
+    count = parse_count(word, what)
+    if count > MOST_CHIPS:
+        raise UsageError(f"{what} {count}: no system has so many chips", f"at most {MOST_CHIPS:,}")
+    return count
 
 
 def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
@@ -242,7 +252,7 @@ def _system(options: Options, default_chips: int | None) -> tuple[System, bool]:
     chip = find_chip(word)
     wanted = default_chips if chips is None else chips
     auto = wanted is None or str(wanted).lower() == "auto"
-    count = 1 if auto else parse_count(str(wanted), "--chips")
+    count = 1 if auto else _chip_count(str(wanted), "--chips")
     return System(chip.name, chip.title, chip, count, origin=chip.origin), auto
 
 
@@ -269,18 +279,7 @@ def _with_prefill(system: System, options: Options) -> System:
         raise UsageError(
             f"--prefill-system: {found.name} has unlike pools itself", "name a system of one kind"
         )
-    # The cache leaves over all links of the one and comes in over all of the other.
-    rates = [_way_out(one) for one in (found, system)]
-    between = Between(None if None in rates else min(rate for rate in rates if rate))
-    return replace(system, prefill=Pool(found.chip, found.count), between=between)
-
-
-def _way_out(system: System) -> float | None:
-    """Bytes/s one way out of a system over all of its chips: by the scale-out links, else what else is known."""
-    links = system.chip.links
-    inside = links.scale_up_bytes_per_s if system.chip.execution == "spatial" else None
-    rate = links.scale_out_bytes_per_s or inside or links.host_bytes_per_s
-    return rate and rate * system.count
+    return replace(system, prefill=Pool(found.chip, found.count))
 
 
 def _offload(system: System, tier: str | None) -> System:
@@ -292,20 +291,29 @@ def _offload(system: System, tier: str | None) -> System:
     held = system.chip.memory.get(tier)
     if held is None or held.capacity_bytes is None:
         raise UsageError(
-            f"--offload {tier}: no {TIER_TITLES[tier]} of {system.name} is known",
+            f"--offload {tier}: no {TIER_TITLES[tier]} of {_named(system)} is known",
             f"give what a chip has of it: --set memory.{tier}.capacity_bytes=256GB "
             f"--set memory.{tier}.bandwidth_bytes_per_s=50GB/s",
         )
     return replace(system, chip=set_figure(system.chip, f"memory.{tier}.home", True))
 
 
+def _named(system: System) -> str:
+    """The name of a system; that of a chip without published figures says so."""
+    return system.chip.label if system.name == system.chip.name else system.name
+
+
 def stacks_beside(system: System, engine: Engine) -> dict[str, Stack]:
-    """The pools beside the main one, each on the engine that its chip has by default; a bound is one for all."""
+    """The pools beside the main one, each on the engine that its chip has by default.
+
+    A bound is one for all, and so is an engine where both chips have the same by default.
+    """
     found = {}
     for name, pool in (("feed-forward", system.feed_forward), ("prefill", system.prefill)):
         if pool:
             chip = pool.chip
-            own = engine if engine.ideal else presets.load_engine(chip.engine)
+            same = engine.ideal or chip.engine == system.chip.engine
+            own = engine if same else presets.load_engine(chip.engine)
             found[name] = Stack(
                 System(chip.name, chip.title, chip, pool.count), own, presets.load_constants(chip, own)
             )
@@ -326,7 +334,9 @@ def _set(
     constant_names = {f.name for f in fields(Constants)}
     for path, value in changes.items():
         group, _, rest = path.partition(".")
-        if group == "engine" or group in engine_names:
+        if group in ("feed_forward", "prefill"):
+            system = _set_pool(system, group, rest, path, value)
+        elif group == "engine" or group in engine_names:
             inner = (rest if group == "engine" else path).removeprefix("constants.")
             if inner in constant_names:
                 constants = set_figure(constants, inner, value)
@@ -336,6 +346,22 @@ def _set(
             chip = set_figure(chip, rest if group == "chip" else path, value)
         said.append(f"{path} = {value}")
     return replace(system, chip=chip), engine, constants, said
+
+
+def _set_pool(system: System, name: str, figure: str, path: str, value: Word) -> System:
+    """The system with a figure of a pool beside the main one changed, of its link or of its chip."""
+    pool: Pool | None = getattr(system, name)
+    if pool is None:
+        raise UsageError(
+            f"--set {path}: {system.name} has no such pool", "figures of the chip stand without it"
+        )
+    if figure in ("count", "bytes_per_s", "latency_s"):
+        changed = set_figure(pool, figure, value)
+        if changed.count < 1:
+            raise UsageError(f"--set {path}: a pool has at least one chip", "like 256")
+    else:
+        changed = replace(pool, chip=set_figure(pool.chip, figure, value))
+    return replace(system, **{name: changed})  # type: ignore[arg-type]
 
 
 def _read(options: Options, name: str, reader: Callable[[str, str], Value]) -> Value | None:

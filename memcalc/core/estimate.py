@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import inf
 
 from memcalc._version import __version__
 from memcalc.core import remarks
@@ -104,7 +105,7 @@ def estimate(request: Request, command: str = "fit", *, limits: bool = True) -> 
             chips=request.chips,
             source=system.origin,
             hypothetical=any(pool.chip.hypothetical for pool in request.pools),
-            pools=remarks.pools(request, placed, resident, limits=limits),
+            pools=remarks.pools(request, placed, resident, bounds if limits else None),
         ),
         workload=WorkloadFacts(
             workflow=work.workflow,
@@ -239,6 +240,7 @@ def _tier_rows(request: Request, resident: Resident) -> tuple[TierRow, ...]:
             rate = tier.bandwidth_bytes_per_s
             found.append(
                 TierRow(
+                    pool=role,
                     chip=pool.chip.name,
                     tier=name,
                     capacity_bytes=None if tier.capacity_bytes is None else tier.capacity_bytes * chips,
@@ -285,23 +287,29 @@ def _prefill(request: Request, placed: tuple[Placed, ...]) -> Prefill:
     whole = one if work.batch == 1 else job.prefill(work.batch, work.prompt_tokens, placement)
     if request.engine.ideal:
         # A bound holds over all layouts and placements, not only for those that decode fastest.
-        asked = request if pool is placed[0] else pool.request
+        asked = request.prompts or request
         one = least_prefill(asked, 1) or one
         whole = least_prefill(asked, work.batch) or whole
+    terms, first, last = dict(one.terms), one.seconds, whole.seconds
     cache = seconds = None
-    terms = dict(one.terms)
     if request.prefill:
         cache = request.book.kv_bytes_per_sequence(work.prompt_tokens) + request.book.state_bytes_per_sequence
-        seconds = cache / (request.system.between.bytes_per_s or 1.0)
-        # Layers leave while the next are computed; the last one leaves when all is done.
+        rate, latency = request.link("prefill")
+        seconds = cache / (rate or inf)
         layers = request.model.depth
-        shown = max(seconds / layers, seconds - one.seconds * (1.0 - 1.0 / layers))
-        terms["network"] = terms.get("network", 0.0) + shown + request.system.between.latency_s
-    first = sum(terms.values())
+
+        def handed(computed: float, prompts: int) -> float:
+            """Layers leave while the next are computed: the first soon, the last when all is done."""
+            return max(computed + seconds / layers, prompts * seconds + one.seconds / layers) + (
+                latency or 0.0
+            )
+
+        first, last = handed(one.seconds, 1), handed(whole.seconds, work.batch)
+        terms["network"] = terms.get("network", 0.0) + first - one.seconds
     figures = {
         "time_to_first_token_s": first,
         "tokens_per_s": work.prompt_tokens / one.seconds,
-        "batch_s": max(whole.seconds, work.batch * seconds if seconds else 0.0) + first - one.seconds,
+        "batch_s": last,
     }
     low, high = _bands(remarks.band_of(pool.request, "prefill"), {**figures})
     return Prefill(
@@ -313,7 +321,7 @@ def _prefill(request: Request, placed: tuple[Placed, ...]) -> Prefill:
 def _request(request: Request, choice: Choice, prefill: Prefill) -> RequestTime:
     """The time of a whole request; its band is the wider of its two parts."""
     latency = _latency(request, choice, prefill)
-    factor = max(remarks.decode_band(request), remarks.band_of(request, "prefill"))
+    factor = max(remarks.decode_band(request), remarks.band_of(request.prefill or request, "prefill"))
     return RequestTime(latency, *_bands(factor, {"latency_s": latency}))
 
 

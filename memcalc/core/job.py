@@ -22,9 +22,12 @@ from memcalc.core.placement import (
     rooms,
 )
 from memcalc.core.residency import EVERYTHING, Residency
-from memcalc.core.timing import BOUNDLESS, PARTS_OF, Pass, Role, Timer
+from memcalc.core.timing import BOUNDLESS, Pass, Role, Timer
 from memcalc.engine import Constants, Engine
 from memcalc.workload import Layout, Workload
+
+#: Steps in which a balance point is narrowed down, by a third each.
+REFINEMENTS = 24
 
 
 class Work(NamedTuple):
@@ -38,6 +41,8 @@ class Work(NamedTuple):
 
 class Job:
     """A model in given formats on `layout.chips` chips; with a `role` the part of each layer that is theirs.
+
+    `keeps` are the parts that these chips hold, EVERYTHING where they prefill too.
 
     >>> from memcalc.readers.presets import load_chip, load_constants, load_engine, load_model
     >>> from memcalc.core.ledger import ledger
@@ -59,10 +64,9 @@ class Job:
         layout: Layout,
         activations: str,
         role: Role = "all",
+        keeps: tuple[str, ...] = EVERYTHING,
     ) -> None:
         self.book, self.chip, self.engine, self.layout = book, chip, engine, layout
-        # Chips that prefill need all weights, also those that another pool uses in decode.
-        keeps = PARTS_OF[role] if role == "feed-forward" else EVERYTHING
         self.held = Residency(book, layout, chip, engine, keeps)
         self.rooms = rooms(chip, engine)
         self._alone = len(self.rooms) == 1
@@ -107,6 +111,22 @@ class Job:
                 if placement.shares not in seen:
                     seen.append(placement.shares)
                     yield placement
+            if self.timer.overlap == 1.0:
+                yield self._refined(batch, context, order)
+
+    def _refined(self, batch: int, context: int, order: str) -> Placement:
+        """Where all overlaps, compute shifts the balance point: narrow it down by the time itself."""
+
+        def at(cap: float) -> Placement:
+            return place(self.held, self.rooms, batch, context, order, cap)
+
+        low, high = 0.0, self.rooms[0].usable
+        for _ in range(REFINEMENTS):
+            third = (high - low) / 3.0
+            near, far = low + third, high - third
+            seconds = [self.decode(batch, context, at(cap)).seconds for cap in (near, far)]
+            low, high = (low, far) if seconds[0] < seconds[1] else (near, high)
+        return at((low + high) / 2.0)
 
     def _balance(self, batch: int, context: int, order: str) -> float | None:
         """The balance point of the two fastest tiers; None where it cannot pay.
@@ -129,10 +149,11 @@ class Job:
         A weight is read once, an expert's where a token takes it, and of the cache the part of the
         sequences that are in the pass, as far as attention reads it.
         """
-        flights, sequences = self.micro_batch(batch)
-        stored = self.held.kv(batch, context) * flights
-        read = self.timer.kv_read(context) * sequences * flights
-        kv = read / stored if stored else 0.0
+        _, sequences = self.micro_batch(batch)
+        stored = self.held.kv(batch, context)
+        # A chip holds the layers of its stage, and a pass reads all layers in turn.
+        read = self.timer.kv_read(context) / self.timer.stages * sequences
+        kv = min(1.0, read / stored) if stored else 0.0
         return {"attention": 1.0, "ffn": 1.0, "experts": self.expert_share(sequences), "kv": kv}
 
     def expert_share(self, sequences: int, new_tokens: int = 1) -> float:
@@ -159,7 +180,7 @@ class Job:
         head = self.timer.head(self.micro_batch(workload.batch)[1], placement)
         drafts, share = workload.draft_tokens, workload.draft_tokens / self.timer.depth
         terms = {
-            term: seconds + share * one.terms[term] + drafts * head.get(term, 0.0)
+            term: seconds + share * one.terms.get(term, 0.0) + drafts * head.get(term, 0.0)
             for term, seconds in verify.terms.items()
         }
         return Pass(sum(terms.values()), terms)
@@ -175,7 +196,7 @@ class Job:
             absorbed += cache.decode_flops * cache.pairs(tokens)
             pairs += cache.prefill_flops * cache.pairs(tokens)
         if timer.spatial:
-            return self._stream(total, per_group, pairs, placement)
+            return self._streamed_prefill(total, per_group, pairs, placement)
         chunk = self.engine.prefill_chunk_tokens * layout.context
         chunks = -(-total // chunk)
         # A later chunk reads what the earlier ones of its prompt left in the cache.
@@ -231,7 +252,7 @@ class Job:
             placement,
         )
 
-    def _stream(self, tokens: int, prompts: int, pairs: float, placement: Placement) -> Pass:
+    def _streamed_prefill(self, tokens: int, prompts: int, pairs: float, placement: Placement) -> Pass:
         """Prefill on a spatial chip: tokens stream through the layers, all of which work at once."""
         timer, engine = self.timer, self.engine
         rows = {"head": prompts}
@@ -273,11 +294,13 @@ class Job:
         """What one decode step does, by pool: the kind of chips, their number, their work."""
         return ((self.chip, self.layout.chips, self.work(workload, placement)),)
 
-    def work(self, workload: Workload, placement: Placement) -> Work:
+    def work(
+        self, workload: Workload, placement: Placement, micro_batch: tuple[int, int] | None = None
+    ) -> Work:
         """What one decode step does over the system: each micro-batch reads the weights once more."""
         timer, layout, batch = self.timer, self.layout, workload.batch
         context, new = workload.context_tokens, 1 + workload.draft_tokens
-        flights, sequences = self.micro_batch(batch)
+        flights, sequences = micro_batch or self.micro_batch(batch)
         # Replicas beyond the batch stand idle.
         passes = flights * min(layout.data, batch) * layout.context
         flops: dict[str, float] = {}

@@ -195,12 +195,11 @@ def ledger(model: Model, precision: Precision, *, mtp: bool = False, widest: str
     formats = weight_formats(precision.weights, model.base_format, own, value_share, model.depth)
     elements = model.elements()
     known = model.checkpoint_bytes if same else {}
-    if widest is not None:
-        narrowed = no_wider(formats, widest)
-        known, formats = ({} if narrowed != formats else known), narrowed
+    checkpoint = formats
+    formats = formats if widest is None else no_wider(formats, widest)
     stored = {c: formats[c].bytes_of(elements[c].matrix, elements[c].vector) for c in CLASSES}
     if known:
-        stored = {c: known.get(c, 0) for c in CLASSES}
+        stored = {c: known.get(c, 0) if formats[c] == checkpoint[c] else stored[c] for c in CLASSES}
     elif model.tied_embeddings:
         # One table serves both ends, in the format of the head (llama.cpp gives it more bits).
         table = formats["head"] if formats["head"].main.weight_only else formats["embedding"]

@@ -11,24 +11,49 @@ m * max(T_att / p_att, T_ffn / p_ffn)).
 
 from __future__ import annotations
 
-from memcalc.chip import Between, Chip
+from typing import NamedTuple
+
+from memcalc.chip import Chip
 from memcalc.core.job import Job, Work
 from memcalc.core.ledger import Ledger
 from memcalc.core.placement import Placement
-from memcalc.core.timing import Pass
+from memcalc.core.residency import EVERYTHING
+from memcalc.core.timing import Pass, Timer
 from memcalc.engine import Constants, Engine
 from memcalc.workload import Layout, Workload
 
 #: Bytes of an activation that is handed over (bf16).
 HANDED_OVER = 2.0
-#: More micro-batches than this are not tried: each pool is busy with two or three, and the next reads its weights again.
+#: More micro-batches than this are not tried: two or three keep both pools busy, and each reads the weights again.
 MOST_FLIGHTS = 8
+
+
+class Link(NamedTuple):
+    """What connects the pools: all links one way [B/s], and the time of one hand-over [s]. None: unknown."""
+
+    bytes_per_s: float | None
+    latency_s: float | None
+
+
+class Flights(NamedTuple):
+    """A decode step with so many micro-batches in flight, of each pool's pass and of the hand-overs [s].
+
+    `sequences` are those of a micro-batch in an attention group, `together` over all groups.
+    """
+
+    flights: int
+    sequences: int
+    together: int
+    attention: Pass
+    feed_forward: Pass
+    hand_over_s: float
+    step: Pass
 
 
 class PairJob(Job):
     """A job whose decode steps share each layer with `beside`, the feed-forward part on other chips.
 
-    Residency, placement and prefill are those of the main pool, which holds all weights.
+    Residency, placement and prefill are those of the main pool.
     """
 
     def __init__(
@@ -40,56 +65,79 @@ class PairJob(Job):
         layout: Layout,
         activations: str,
         beside: Job,
-        between: Between,
+        link: Link,
+        keeps: tuple[str, ...] = EVERYTHING,
     ) -> None:
-        super().__init__(book, chip, constants, engine, layout, activations)
-        self.attention = Job(book, chip, constants, engine, layout, activations, "attention")
-        self.beside, self.between = beside, between
+        super().__init__(book, chip, constants, engine, layout, activations, keeps=keeps)
+        self.attention = Job(book, chip, constants, engine, layout, activations, "attention", keeps)
+        self.beside, self.link = beside, link
         #: Where the feed-forward weights lie in their pool, whatever batch and context are.
         self.placed_beside = beside.place(1, 1)
 
     def hand_over_s(self, tokens: float) -> float:
-        """Seconds of all hand-overs of one pass of so many tokens: two a layer."""
+        """Seconds of all hand-overs of one pass of so many tokens: two a layer. What is unknown takes none."""
         sent = tokens * self.book.model.width * HANDED_OVER
-        rate = self.between.bytes_per_s
-        each = self.between.latency_s + (sent / rate if rate else 0.0)
+        rate, latency = self.link
+        each = (latency or 0.0) + (sent / rate if rate else 0.0)
         return 2.0 * self.timer.depth * each
 
     def decode(self, batch: int, context: int, placement: Placement, new_tokens: int = 1) -> Pass:
         """One decode step, with as many micro-batches in flight as make it shortest."""
-        sequences = self.held.sequences(batch)
-        flights = range(1, min(sequences, MOST_FLIGHTS) + 1)
-        steps = [self._step(sequences, m, context, placement, new_tokens) for m in flights]
-        return min(steps, key=lambda step: step.seconds)
+        return self.flights(batch, context, placement, new_tokens).step
 
-    def _step(
-        self, sequences: int, flights: int, context: int, placement: Placement, new_tokens: int
-    ) -> Pass:
+    def flights(self, batch: int, context: int, placement: Placement, new_tokens: int = 1) -> Flights:
+        """The micro-batches in flight that make a decode step shortest, and what each pool does then."""
+        tried = range(1, min(self.held.sequences(batch), MOST_FLIGHTS) + 1)
+        found = [self.in_flight(batch, flights, context, placement, new_tokens) for flights in tried]
+        return min(found, key=lambda one: one.step.seconds)
+
+    def in_flight(
+        self, batch: int, flights: int, context: int, placement: Placement, new_tokens: int = 1
+    ) -> Flights:
         """One decode step with so many micro-batches in flight."""
         near, far, layout = self.attention.timer, self.beside.timer, self.layout
-        each = -(-sequences // flights)
-        together = each * layout.attention_data * layout.data
-        one = near.decode(each, context, new_tokens, placement)
-        other = far.decode(-(-together // self.beside.layout.data), 1, new_tokens, self.placed_beside)
+        sequences = -(-self.held.sequences(batch) // flights)
+        together = min(sequences * layout.attention_data * layout.data, -(-batch // flights))
+        shared = -(-together // self.beside.layout.data)
+        one = near.decode(sequences, context, new_tokens, placement, flights)
+        other = far.decode(shared, 1, new_tokens, self.placed_beside, flights)
         handed = self.hand_over_s(together * new_tokens)
-        alone = one.seconds + other.seconds + handed
-        busy = [(flights * work.seconds / timer.stages, work, timer.stages)
-                for work, timer in ((one, near), (other, far))]  # fmt: skip
-        busiest, work, stages = max(busy, key=lambda entry: entry[0])
-        if busiest > alone:
-            return Pass(busiest, {term: flights * s / stages for term, s in work.terms.items()})
-        terms = dict(one.terms)
-        for term, seconds in other.terms.items():
-            terms[term] = terms.get(term, 0.0) + seconds
-        terms["network"] += handed
-        return Pass(sum(terms.values()), terms)
+        # Whichever pool is the busier, a step names the terms of both.
+        terms = dict.fromkeys((*one.terms, *other.terms), 0.0)
+        busy = [_busy(timer, work, flights) for timer, work in ((near, one), (far, other))]
+        busiest = max(busy, key=lambda of: sum(of.values()))
+        if sum(busiest.values()) > one.seconds + other.seconds + handed:
+            terms |= busiest
+        else:
+            for work in (one, other):
+                for term, seconds in work.terms.items():
+                    terms[term] += seconds
+            terms["network"] += handed
+        step = Pass(sum(terms.values()), terms)
+        return Flights(flights, sequences, together, one, other, handed, step)
 
     def works(self, workload: Workload, placement: Placement) -> tuple[tuple[Chip, int, Work], ...]:
-        """What one decode step does, by pool."""
-        main = self.attention.work(workload, placement)
-        other = self.beside.work(workload, self.placed_beside)
-        handed = 4.0 * workload.batch * self.book.model.width * HANDED_OVER * self.timer.depth / 2.0
+        """What one decode step does, by pool, with the micro-batches of the step."""
+        new = 1 + workload.draft_tokens
+        found = self.flights(workload.batch, workload.context_tokens, placement, new)
+        main = self.attention.work(workload, placement, (found.flights, found.sequences))
+        shared = -(-found.together // self.beside.layout.data)
+        other = self.beside.work(workload, self.placed_beside, (found.flights, shared))
+        handed = 2.0 * workload.batch * new * self.book.model.width * HANDED_OVER * self.timer.depth
         return (
             (self.chip, self.layout.chips, main._replace(network_bytes=main.network_bytes + handed)),
             (self.beside.chip, self.beside.layout.chips, other),
         )
+
+
+def _busy(timer: Timer, work: Pass, flights: int) -> dict[str, float]:
+    """Seconds, by term, in which a pool works for all micro-batches.
+
+    Stages work side by side, but all share what lies beyond the die, whose time holds all micro-batches.
+    """
+    return {
+        term: seconds
+        if term.removeprefix("memory:") in timer.beyond_die
+        else flights * seconds / timer.stages
+        for term, seconds in work.terms.items()
+    }

@@ -5,7 +5,7 @@ slow tier. The heat of a part, its reads per stored byte in a pass, says which o
 read one after the other, the hottest bytes belong into the fastest tier (exchange two bytes to see it). By
 heat the weights that every token uses come first, then routed experts or the KV cache. Where tiers are read
 at once it may pay to leave the fast one partly empty: up to the balance point, at which both take as long.
-The caller times all candidates and keeps the fastest; on two tiers that is exact.
+The caller times all candidates and keeps the fastest; where reads decide, that is exact on two tiers.
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ def rooms(chip: Chip, engine: Engine) -> tuple[Room, ...]:
     return tuple(found)
 
 
+def on_chip(places: tuple[Room, ...], plan: str, sizes: Mapping[str, float]) -> bool:
+    """Whether the die holds what the plan wants there: the weights that are read, and `on-chip` the cache."""
+    weights = sum(sizes[part] for part in HOT_WEIGHTS)
+    near = tuple(room for room in places if room.tier in ON_CHIP)
+    return enough(near, weights, sizes["kv"] if plan == "on-chip" else 0.0)
+
+
 def capacity(places: tuple[Room, ...], weights: float, tiers: tuple[str, ...] | None = None) -> float:
     """Bytes that the tiers (None: all) can hold together, if `weights` of them are weights [B]."""
     chosen = [room for room in places if tiers is None or room.tier in tiers]
@@ -152,15 +159,29 @@ def fill(
     """
     free = {room.tier: room.usable for room in places}
     got: dict[str, dict[str, float]] = {part: {} for part in sizes}
+    # Of rooms that take all, each kind leaves the other what that cannot put into rooms of its own.
+    shared = sum(room.usable for room in places if room.holds == "all")
+    own = {kind: sum(room.usable for room in places if room.holds == kind) for kind in ("weights", "cache")}
+    rest = sizes["kv"] + sizes["overhead"]
+    weights = sum(sizes.values()) - rest
+    open_to = {
+        "weights": shared - max(0.0, rest - own["cache"]),
+        "cache": shared - max(0.0, weights - own["weights"]),
+    }
 
     def put(part: str, size: float, tiers: Sequence[Room]) -> float:
         """Put bytes of a part into the tiers in turn; return those that found no room."""
+        kind = "cache" if part in ("kv", "overhead") else "weights"
         for room in tiers:
             here = min(size, free[room.tier])
+            if room.holds == "all":
+                here = min(here, open_to[kind])
             if here > 0.0 and room.takes(part):
                 free[room.tier] -= here
                 size -= here
                 got[part][room.tier] = got[part].get(room.tier, 0.0) + here
+                if room.holds == "all":
+                    open_to[kind] -= here
         return size
 
     slow_first = places[::-1]
@@ -171,14 +192,17 @@ def fill(
     homeless = {part: put(part, sizes[part], places) for part in ORDERS[order]}
     free[fastest] += kept
     left += sum(put(part, size, places) for part, size in homeless.items() if size)
-    # Masks hold cold weights too; else what is slow.
-    left += put("cold", sizes["cold"], sorted(slow_first, key=lambda room: room.holds != "weights"))
+    # Masks hold cold weights too; else what is slow, and beyond the chip only what finds no room on it.
+    cold_first = sorted(slow_first, key=lambda room: (room.holds != "weights", room.tier in BEYOND))
+    left += put("cold", sizes["cold"], cold_first)
     shares = {
         part: tuple((tier, here / sizes[part]) for tier, here in where.items()) for part, where in got.items()
     }
     if not shares["cold"]:
         # The fullest chip may hold none, at the other end of a pipeline from the embedding.
-        shares["cold"] = ((slow_first[0].tier, 1.0),)
+        shares["cold"] = (
+            (next((room.tier for room in cold_first if room.takes("cold")), slow_first[0].tier), 1.0),
+        )
     return shares, free, left
 
 
@@ -233,11 +257,3 @@ def _verdict(shares: Mapping[str, Shares], sizes: Mapping[str, float]) -> str:
     if inside["kv"] and sizes["kv"] > 0.0:
         return "kv-on-chip"
     return "split" if near > ROUNDING_BYTES else "dram"
-
-
-def on_chip_need(held: Residency, plan: str, batch: int, context: int) -> float:
-    """Bytes of the fullest chip that must lie on the die for the plan [B]."""
-    if plan == "dram":
-        return 0.0
-    weights = sum(held.parts[part] for part in HOT_WEIGHTS)
-    return weights + (held.kv(batch, context) if plan == "on-chip" else 0.0)

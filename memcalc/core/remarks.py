@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memcalc.chip import ON_CHIP, TIER_TITLES
+from memcalc.chip import ON_CHIP, TIER_TITLES, Chip
 from memcalc.core.cost import usd_per_chip_hour
 from memcalc.core.placement import HOT_WEIGHTS
-from memcalc.core.report import Cost, PoolFacts
+from memcalc.core.report import Cost, Limits, PoolFacts
 from memcalc.core.residency import Residency
 from memcalc.core.search import Choice, Placed, Request, choose, min_chips, nearest
 from memcalc.model import KINDS, source_of
@@ -32,6 +32,14 @@ def calibrated(request: Request) -> bool:
     return engine.evidence == "calibrated" and engine.points.get(chip.family, 0) > 0
 
 
+def foreign(request: Request) -> bool:
+    """Whether the stack is one of other chips, whose floors are theirs: a what-if."""
+    engine, chip = request.engine, request.chip
+    return (
+        not engine.ideal and not engine.inherits and engine.origin == "preset" and engine.name != chip.engine
+    )
+
+
 def band_of(request: Request, task: str) -> float:
     """The factor around a figure of a task that holds 80 % of measurements.
 
@@ -43,7 +51,7 @@ def band_of(request: Request, task: str) -> float:
         return engine.band  # a bound, whatever is set
     own = engine.bands.get(request.chip.family, {})
     factor = own.get(task) or engine.bands.get("any", {}).get(task) or engine.band
-    if request.changed or (engine.evidence == "calibrated" and not calibrated(request)):
+    if request.changed or foreign(request) or (engine.evidence == "calibrated" and not calibrated(request)):
         return max(factor, UNCALIBRATED_BAND)
     return factor
 
@@ -63,7 +71,10 @@ def evidence(request: Request) -> dict[str, str]:
         # No record is of a pair.
         weakest = {**weakest, "decode": "estimate"}
     chip = max((worth["chip"] for worth in worths), key=KINDS.index)
-    return {**weakest, "chip": chip}
+    found = {**weakest, "chip": chip}
+    if request.prefill:
+        found["prefill"] = worths[-1]["decode"]
+    return found
 
 
 def _evidence(request: Request) -> dict[str, str]:
@@ -76,6 +87,8 @@ def _evidence(request: Request) -> dict[str, str]:
         result = "estimate"
     else:
         result = engine.evidence
+        if foreign(request):
+            result = "estimate"  # a stack of other chips: nothing of it was seen on this one
         floor = source_of(chip.sources, "layer_floor") if chip.layer_floor and not engine.ideal else None
         if floor and floor.kind == "estimate" and RESULTS.index(result) < RESULTS.index("estimate"):
             result = "estimate"  # the floor decides, and rests on no point of this chip
@@ -109,6 +122,8 @@ def not_modeled(request: Request) -> tuple[str, ...]:
         left.append("the draft model's own time and memory")
     if request.chip.execution == "spatial" and request.system.count > 1:
         left.append("latency between chips beyond the layer floor")
+    if request.chip.execution == "time-shared" and len(request.rooms) > 1 and request.system.count > 1:
+        left.append("stages of a pipeline placed apart")
     if request.engine.ideal:
         left += ["network", "latency", "reserved memory"]
     return tuple(left)
@@ -142,17 +157,30 @@ def unknown_figures(
         tasks = {"prefill": ("prefill",), "decode": ("decode",), "feed-forward": ("decode",)}
         timer = pool.job.timer
         missing = _unknown(pool)
-        if timer.spatial and pool.request.chip.layer_floor and not request.engine.ideal:
-            # The layer floor of a spatial chip holds without those of the die; memory beyond it is not in the floor.
+        chip, prefills = pool.request.chip, missing
+        if timer.spatial and chip.layer_floor and not request.engine.ideal:
+            # The layer floor of a spatial chip holds without those of the die; memory beyond it is not in the floor,
+            # nor what drafts cost to verify, nor a stream of prompts where the chip has other arithmetic.
             on_die = tuple(f"memory.{tier}." for tier in ON_CHIP)
-            missing = [f for f in missing if f.startswith("memory.") and not f.startswith(on_die)]
+            arithmetic = [f for f in missing if f.startswith("compute.")]
+            beyond = [f for f in missing if f.startswith("memory.") and not f.startswith(on_die)]
+            missing = beyond + (arithmetic if request.workload.draft_tokens else [])
+            prefills = beyond + (arithmetic if chip.compute else [])
         for task in tasks.get(pool.role, ("decode", "prefill")):
-            found[task] += [f"{figure} of {pool.request.chip.label}" for figure in missing]
+            lacking = prefills if task == "prefill" else missing
+            found[task] += [f"{figure} of {chip.label}" for figure in lacking]
     if not choice.step.seconds:
         found["decode"].append(f"layer_floor of {request.chip.label}")
-    if request.prefill and request.system.between.bytes_per_s is None:
-        chips = f"{request.prefill.chip.label} and {request.chip.label}"
-        found["prefill"].append(f"between.bytes_per_s, the link of {chips},")
+    for role, task, figures in (
+        ("feed-forward", "decode", ("bytes_per_s", "latency_s")),
+        ("prefill", "prefill", ("bytes_per_s",)),
+    ):
+        other, link = dict(request.roles).get(role), request.link(role)
+        found[task] += [
+            f"{role.replace('-', '_')}.{figure} (between {request.chip.label} and {other.chip.label})"
+            for figure in figures
+            if other and getattr(link, figure) is None
+        ]
     return {task: tuple(dict.fromkeys(figures)) for task, figures in found.items()}
 
 
@@ -197,6 +225,8 @@ def title(request: Request) -> str:
         if request.system.name == request.chip.name:
             text = chips_title(request)
         text += f", prefill on {chips_title(request.prefill)}"
+    if any(pool.chip.hypothetical for pool in request.pools) and "hypothetical" not in text:
+        text = f"hypothetical {text}"
     return text
 
 
@@ -204,8 +234,7 @@ def pools(
     request: Request,
     placed: tuple[Placed, ...],
     resident: Mapping[str, Mapping[str, Mapping[str, int]]],
-    *,
-    limits: bool,
+    bounds: Limits | None,
 ) -> tuple[PoolFacts, ...]:
     """The chips of each kind, with the verdict of their part of the job."""
     found = []
@@ -213,7 +242,9 @@ def pools(
     for (role, pool), alone in zip(request.roles, request.apart, strict=True):
         # Where another pool lacks room, this one may have it all the same.
         here = laid.get(role)
-        verdict = here.placement.verdict if here else _verdict_alone(alone)
+        verdict = (
+            here.placement.verdict if here else "does-not-fit" if alone is request else _verdict_alone(alone)
+        )
         found.append(
             PoolFacts(
                 role=role,
@@ -224,7 +255,11 @@ def pools(
                 hypothetical=pool.chip.hypothetical,
                 verdict=verdict,
                 reason=_pool_reason(alone, role),
-                min_chips=min_chips(alone) if limits else None,
+                min_chips=None
+                if bounds is None
+                else bounds.min_chips
+                if alone is request
+                else min_chips(alone),
                 usd_per_chip_hour=usd_per_chip_hour(request.payment, pool.chip),
                 placement=resident.get(role, {}),
             )
@@ -239,7 +274,7 @@ def _verdict_alone(request: Request) -> str:
 
 def _pool_reason(request: Request, role: str) -> str:
     """The bytes that decide over a pool: what it needs, and what of it is usable."""
-    if request.other_model and request.chip.hardwired:
+    if request.other_model:
         return _masks(request)
     held = nearest(request)
     if held is None:
@@ -255,8 +290,15 @@ def _pool_reason(request: Request, role: str) -> str:
 
 
 def _masks(request: Request) -> str:
-    wired = request.chip.hardwired
-    return f"the masks of {request.chip.title} hold {wired.model if wired else 'nothing'}, not {request.model.name}"
+    """Which masks hold another model than the one that was asked for."""
+    names = request.model.name, *request.model.aliases
+    chips = [pool.chip for pool in request.pools]
+    said = [
+        f"the masks of {chip.title} hold {chip.hardwired.model}, not {request.model.name}"
+        for chip in chips
+        if chip.hardwired and chip.hardwired.model not in names
+    ]
+    return " and ".join(said)
 
 
 def reason(request: Request, choice: Choice | None, held: Residency | None) -> str:
@@ -332,6 +374,8 @@ def warnings(
         for pool in request.pools
         if pool.chip.hypothetical
     ]
+    for pool in request.pools:
+        said += [] if request.other_model else _capacities(pool.chip)
     limit = model.context_limit_tokens
     if limit and work.context_tokens > limit:
         context = work.context_tokens
@@ -344,11 +388,20 @@ def warnings(
             said.append(
                 f"no times{'' if both else f' of {task}'}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} unknown{rest}"
             )
+    named = " ".join(figure for figures in unknown.values() for figure in figures)
     for laid in placed:
         chip = laid.request.chip.label
-        if not any(unknown.values()):
-            said += [f"{figure} of {chip} is unknown: its term is left out" for figure in _unknown(laid)]
-            said += _assumptions(laid.request)
+        if not unknown.get("decode"):
+            left_out = [f"{figure} of {chip}" for figure in _unknown(laid)]
+            said += [
+                f"{figure} is unknown: its term is left out" for figure in left_out if figure not in named
+            ]
+            said += [
+                f"{figure} is unknown: its term of decode is left out"
+                for figure in left_out
+                if figure in named
+            ]
+            said += _assumptions(laid.request, prefills=not unknown.get("prefill"))
         said += _format_warnings(laid.request, laid.job.timer.formats)
     if placed:
         layout = placed[0].job.layout
@@ -366,16 +419,19 @@ def warnings(
 
 def _pair_assumption(request: Request) -> str:
     """What the time of a layer that is shared between pools rests on."""
-    between = request.system.between
-    each = f"{format_seconds(between.latency_s)} a hand-over" if between.latency_s else "no time a hand-over"
-    return f"attention and feed-forward on unlike chips assume {each} and half of each chip's layer floor, unvalidated"
+    each = format_seconds(request.link("feed-forward").latency_s or 0.0)
+    return f"attention and feed-forward on unlike chips assume {each} a hand-over and half of each chip's layer floor, unvalidated"
 
 
-def _assumptions(request: Request) -> list[str]:
+def _assumptions(request: Request, *, prefills: bool) -> list[str]:
     """What the times and sizes of a chip or a stack without a record rest on."""
     chip, engine = request.chip, request.engine
     said = []
     floor = chip.layer_floor
+    if foreign(request):
+        said.append(
+            f"{engine.name} is a stack of other chips: none of its constants was seen on {chip.label}"
+        )
     if floor and not engine.ideal:
         source = source_of(chip.sources, "layer_floor")
         grade = f" (grade {source.grade})" if source and source.grade else ""
@@ -388,13 +444,19 @@ def _assumptions(request: Request) -> list[str]:
         nominal = tier.effective_bytes_per_s is None or engine.ideal
         if name == "sram" and nominal and tier.bandwidth_bytes_per_s and (engine.ideal or not floor):
             said.append(
-                f"nominal SRAM bandwidth of {chip.label}: measured speeds of SRAM-first chips stay 700 to 2,000 times below it"
+                f"nominal SRAM bandwidth of {chip.label}: published speeds of SRAM-first chips stay hundreds of times below it"
             )
     share = engine.prefill_compute_efficiency or engine.constants.get("compute_efficiency")
     for figure in ("prefill_compute_efficiency", "constants.compute_efficiency"):
         source = engine.sources.get(figure)
-        if source and source.kind == "estimate" and chip.compute and request.role == "all":
+        if source and source.kind == "estimate" and chip.compute and request.role == "all" and prefills:
             said.append(f"prefill on {chip.label} assumes {share:.0%} of peak, unvalidated: {source.source}")
+    return said
+
+
+def _capacities(chip: Chip) -> list[str]:
+    """Capacities of homes that nobody has published: whether a job fits hangs on them."""
+    said = []
     for name, tier in chip.memory.items():
         source = source_of(chip.sources, f"memory.{name}.capacity_bytes")
         if tier.home and source and source.kind == "estimate" and not chip.hypothetical:

@@ -138,8 +138,12 @@ class KvCache:
 
 @noun
 class TierRow:
-    """A memory tier over all chips of a pool; `bandwidth_bytes_per_s` is nominal, None where unknown."""
+    """A memory tier over all chips of a pool; `bandwidth_bytes_per_s` is nominal, None where unknown.
 
+    `pool` is what the pool does, as in `PoolFacts.role`.
+    """
+
+    pool: str
     chip: str
     tier: str
     capacity_bytes: int | None

@@ -10,19 +10,18 @@ from dataclasses import field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from memcalc.chip import ON_CHIP, Chip, System
+from memcalc.chip import BEYOND, ON_CHIP, Chip, System
 from memcalc.core.job import Job
 from memcalc.core.layout import Given, layouts
 from memcalc.core.ledger import Ledger, ledger
-from memcalc.core.pair import PairJob
+from memcalc.core.pair import Link, PairJob
 from memcalc.core.placement import (
     PLANS,
-    ROUNDING_BYTES,
     Placement,
     Room,
     capacity,
     enough,
-    on_chip_need,
+    on_chip,
     rooms,
 )
 from memcalc.core.residency import EVERYTHING, Residency, fewest, largest
@@ -93,7 +92,7 @@ class Request:
         """The request of each pool, the main one first."""
         return (self, *(pool for pool in (self.feed_forward, self.prefill) if pool))
 
-    @property
+    @cached_property
     def prompts(self) -> Request | None:
         """The question of the prefill pool: one prompt at a time."""
         work = self.workload
@@ -103,6 +102,8 @@ class Request:
     @property
     def apart(self) -> tuple[Request, ...]:
         """The pools each by itself, as far as memory goes."""
+        if not self.others:
+            return (self,)
         alone = replace(self, others={})
         return tuple(pool for pool in (alone, self.feed_forward, self.prompts) if pool)
 
@@ -149,8 +150,29 @@ class Request:
         """The model on the chips of a layout, ready to be timed."""
         given = self.book, self.chip, self.constants, self.engine, layout, self.activations
         if self.beside is None:
-            return Job(*given, self.role)
-        return PairJob(*given, self.beside, self.system.between)
+            return Job(*given, self.role, self.keeps)
+        return PairJob(*given, self.beside, self.link("feed-forward"), self.keeps)
+
+    @property
+    def keeps(self) -> tuple[str, ...]:
+        """The parts that the chips hold: all of them where they prefill too."""
+        if self.role == "feed-forward":
+            return PARTS_OF[self.role]
+        if self.role == "all" and "feed-forward" in self.others and "prefill" in self.others:
+            return (*PARTS_OF["attention"], "cold", "kv")
+        return EVERYTHING
+
+    def link(self, name: str) -> Link:
+        """What connects a pool to the main one: as given, else the slower of both ways out."""
+        pool = self.system.feed_forward if name == "feed-forward" else self.system.prefill
+        if pool is None:
+            return Link(None, None)
+        if pool.bytes_per_s is not None:
+            return Link(pool.bytes_per_s, pool.latency_s)
+        ways = [
+            _way_out(chip, count) for chip, count in ((self.chip, self.system.count), (pool.chip, pool.count))
+        ]
+        return Link(None if None in ways else min(way for way in ways if way), pool.latency_s)
 
     @cached_property
     def beside(self) -> Job | None:
@@ -158,7 +180,8 @@ class Request:
         pool = self.feed_forward
         if pool is None:
             return None
-        jobs = [pool.job(held.layout) for held in held_by(pool, pool.system.count)]
+        ways = held_by(pool, pool.system.count)
+        jobs = [pool.job(held.layout) for held in ways if held.layout.attention_data == 1]
         timed = [(job.decode(1, 1, placed).seconds, place, job) for place, job in enumerate(jobs)
                  if (placed := job.place(1, 1)).fits]  # fmt: skip
         return min(timed)[2] if timed else None
@@ -170,18 +193,28 @@ class Request:
             return False
         if self.feed_forward and self.beside is None:
             return False
-        return self.prefill is None or self._prefills(context)
-
-    def _prefills(self, context: int) -> bool:
-        """Whether the prefill pool holds the weights and the cache of one prompt."""
         pool, prompt = self.prefill, max(1, context - self.workload.output_tokens)
-        return pool is None or any(pool.fits(held, 1, prompt) for held in held_by(pool, pool.system.count))
+        return pool is None or any(pool.fits(held, 1, prompt) for held in self._prefill_ways)
+
+    @cached_property
+    def _prefill_ways(self) -> list[Residency]:
+        """What the chips of the prefill pool would hold, for each possible layout."""
+        return held_by(self.prefill, self.prefill.system.count) if self.prefill else []
 
     @property
     def other_model(self) -> bool:
-        """Whether the chip's masks hold another model."""
-        wired = self.chip.hardwired
-        return wired is not None and wired.model not in (self.model.name, *self.model.aliases)
+        """Whether the masks of a chip hold another model."""
+        names = self.model.name, *self.model.aliases
+        wired = [pool.chip.hardwired for pool in self.pools]
+        return any(one is not None and one.model not in names for one in wired)
+
+
+def _way_out(chip: Chip, count: int) -> float | None:
+    """Bytes/s one way out of so many chips: by the scale-out links, else what else is known of them."""
+    links = chip.links
+    inside = links.scale_up_bytes_per_s if chip.execution == "spatial" else None
+    rate = links.scale_out_bytes_per_s or inside or links.host_bytes_per_s
+    return rate and rate * count
 
 
 class Choice(NamedTuple):
@@ -206,7 +239,7 @@ class Placed(NamedTuple):
 def held_by(request: Request, chips: int) -> list[Residency]:
     """What the chips would hold, for each possible layout."""
     ways = layouts(request.model, request.chip, request.engine, chips, request.given)
-    keeps = PARTS_OF[request.role] if request.role == "feed-forward" else EVERYTHING
+    keeps = request.keeps
     return [Residency(request.book, layout, request.chip, request.engine, keeps) for layout in ways]
 
 
@@ -216,12 +249,11 @@ def in_plan(held: Residency, request: Request) -> bool:
     places, plan = request.rooms, request.chip.plan
     if not request.fits(held, batch, context):
         return False
-    weights = sum(held.parts.values())
     if plan == "dram":
         # The chip's main memory; a second, slower one of its own is for what is seldom read.
-        own = [room for room in places if room.tier not in (*ON_CHIP, "host", "flash")]
+        own = [room for room in places if room.tier not in (*ON_CHIP, *BEYOND)]
         return not own or held.needed(batch, context) <= own[0].usable
-    return on_chip_need(held, plan, batch, context) <= capacity(places, weights, ON_CHIP) + ROUNDING_BYTES
+    return on_chip(places, plan, held.sizes(batch, context))
 
 
 def choose(request: Request) -> Choice | None:

@@ -86,7 +86,7 @@ class Timer:
         self.unknown_compute: list[str] = []
         # A spatial stack's share of peak in prefill holds for all passes where layers run in turn.
         in_turn = None if self.spatial else engine.prefill_compute_efficiency
-        self._efficiency = in_turn or constants.compute_efficiency
+        self.efficiency = in_turn or constants.compute_efficiency
         self._weights = PARTS_OF[role]
         self.operators = tuple(op for op in book.operators if PART_OF[op.tensor] in self._weights)
         self._operators = tuple(self._rate(op, activations) for op in self.operators)
@@ -98,7 +98,7 @@ class Timer:
         core = wide if math_format(format_named(wide), wide, chip.compute) else activations
         self.formats["kv"], peak = self._peak(core, core)
         self._core_rate = (
-            peak * self._efficiency * constants.attention_efficiency * self.narrow * layout.context
+            peak * self.efficiency * constants.attention_efficiency * self.narrow * layout.context
         )
         self.caches = () if role == "feed-forward" else book.caches
         self.core_bytes = [
@@ -163,7 +163,7 @@ class Timer:
         constants, form = self.constants, op.format
         kept = op.tensor not in CONVERTED
         self.formats[op.tensor], peak = self._peak(form.name, activations, kept=kept)
-        efficiency = self._efficiency
+        efficiency = self.efficiency
         efficiency *= constants.weight_only_efficiency if form.weight_only else 1.0
         efficiency *= constants.expert_efficiency if op.experts else 1.0
         vector_s, vector_peak = 0.0, self.chip.compute.get("fp32")
@@ -282,16 +282,16 @@ class Timer:
             reads = [(tier, size * slow) for tier, slow in slowness[part]]
             compute += _overlapped(c, reads, memory, square=square)
             if at_once is not None:
-                compute_at_once += self._stream(c, reads, at_once, square=square)
+                compute_at_once += self._at_once(c, reads, at_once, square=square)
         c = core_flops / self._core_rate
         reads = [(t, kv_bytes * f / rates[t][1]) for t, f in shares["kv"]]
         compute += _overlapped(c, reads, memory, square=square)
         if at_once is not None:
-            compute_at_once += self._stream(c, reads, at_once, square=square)
+            compute_at_once += self._at_once(c, reads, at_once, square=square)
             compute, memory = self._overlap(compute, memory, compute_at_once, at_once)
         return self._add_up(compute, memory, tokens, sequences)
 
-    def _stream(
+    def _at_once(
         self, c: float, reads: list[tuple[str, float]], memory: dict[str, float], *, square: bool
     ) -> float:
         """Overlap compute with the reads near it alone; those beyond go into streams of their own."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from memcalc.chip import Between, Chip, Hardwired, LayerFloor, Links, Pool, Power, System, Tier
+from memcalc.chip import Chip, Hardwired, LayerFloor, Links, Pool, Power, System, Tier
 from memcalc.engine import Constants, Engine, Family, resolve
 from memcalc.errors import UsageError, did_you_mean
 from memcalc.figures import set_figure
@@ -49,7 +49,7 @@ def find(kind: str, name: str) -> str | None:
     'llama-3.1-70b'
     """
     word = name.lower()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", word):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]*", word):
         return None
     if os.path.isfile(os.path.join(ROOT, kind, word + ".toml")):
         return word
@@ -207,16 +207,15 @@ def build_system(data: Mapping[str, Any], origin: Origin = "preset") -> System:
     `set` changes figures of the main chip, like the memory of a node that its chips share.
     """
     pools: dict[str, Any] = {
-        name: Pool(load_chip(data[name]["chip"]), data[name]["count"])
+        name: Pool(**{**data[name], "chip": load_chip(data[name]["chip"])})
         for name in ("feed_forward", "prefill")
         if name in data
     }
     sources = _sources(data)
     return System(
-        **_plain(data, "chip", "set", "between", "sources", *pools),
+        **_plain(data, "chip", "set", "sources", *pools),
         **pools,
         chip=with_figures(load_chip(data["chip"]), data.get("set", {}), sources),
-        between=Between(**data.get("between", {})),
         origin=origin,
         sources=sources,
     )

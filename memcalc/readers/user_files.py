@@ -137,6 +137,8 @@ _RANGES: Mapping[str, _Range] = {
     "scale_up_bytes_per_s": _RATE,
     "scale_out_bytes_per_s": _RATE,
     "host_bytes_per_s": _RATE,
+    "bytes_per_s": _RATE,
+    "latency_s": _Range(0.0, 1.0),
     "tdp_w": _POWER,
     "all_in_w": _POWER,
     "usable": _FRACTION,

@@ -13,6 +13,8 @@ from memcalc.studies.explain.steps import Step
 from memcalc.units import format_bytes, format_seconds
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
+#: A square, not a power of 2.5, 20 or 2,048.
+_SQUARE = re.compile(r"\*\*2(?![\d.]|,\d)")
 _FUNCTIONS = ("ceil", "floor", "log2", "max", "min", "sqrt", "and")
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
 _LARGE = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -23,6 +25,9 @@ _UNITS = (
     ("bytes", "B"), ("bytes_per_chip", "B"), ("flop", "FLOP"), ("flop_per_token", "FLOP"), ("_s", "s"), ("_w", "W"),
     ("_j", "J"),
 )  # fmt: skip
+#: Units of what is counted, and what one of them is called.
+_ONE = {"chips": "chip", "chunks": "chunk", "experts": "expert", "micro-batches": "micro-batch", "sequences": "sequence",
+        "tokens": "token"}  # fmt: skip
 #: Columns of the indents of a name, a formula and its numbers.
 _NAME_AT, _TEXT_AT = 2, 6
 #: Text is not broken into less than this, however narrow a terminal is.
@@ -98,10 +103,10 @@ def filled(formula: str, values: Mapping[str, float]) -> str:
 def pretty(formula: str) -> str:
     """A formula with the signs of mathematics.
 
-    >>> pretty("sqrt(a**2 + b**2) * 1e6")
-    '√(a² + b²) × 10⁶'
+    >>> pretty("sqrt(a**2 + b**2) * 1e6"), pretty("(1 - 8 / 256)**2,048")
+    ('√(a² + b²) × 10⁶', '(1 - 8 / 256)^2,048')
     """
-    text = formula.replace("**2", "²").replace("**", "^").replace(" * ", " × ").replace("1e6", "10⁶")
+    text = _SQUARE.sub("²", formula).replace("**", "^").replace(" * ", " × ").replace("1e6", "10⁶")
     return text.replace("sqrt(", "√(").replace(" <= ", " ≤ ")
 
 
@@ -109,8 +114,8 @@ def result(step: Step) -> str:
     """The result of a step with its unit."""
     if isinstance(step.result, str):
         return step.result
-    one = step.result == 1 and step.unit in ("chips", "chunks", "experts", "sequences", "tokens")
-    text = number(step.result, step.unit[:-1] if one else step.unit)
+    unit = _ONE.get(step.unit, step.unit) if step.result == 1 else step.unit
+    text = number(step.result, unit)
     return text + step.unit.removeprefix("B") if step.unit.startswith("B per") else text
 
 
@@ -123,7 +128,7 @@ def lines(found: Explanation, width: int | None) -> Iterator[Line]:
     cited = dict.fromkeys(source for step in found.steps for source in step.sources)
     marks = {source: place + 1 for place, source in enumerate(cited)}
     for group, steps in groupby(found.steps, key=lambda step: step.group):
-        yield Line(f"  {group}", "heading")
+        yield Line(f"  {_heading(group, found)}", "heading")
         yield Line("", "")
         for (family, formula), alike in groupby(steps, key=lambda step: (_family(step)[0], step.formula)):
             yield from _block(family, formula, list(alike), marks, width)
@@ -144,6 +149,15 @@ def lines(found: Explanation, width: int | None) -> Iterator[Line]:
         yield from _command(found.serve.command, width)
         for note in found.serve.notes:
             yield from _wrapped(f"note: {note}", _NAME_AT, "note", width)
+
+
+def _heading(group: str, found: Explanation) -> str:
+    """The heading of a group; that of a pool says its chips."""
+    what, _, role = group.partition(": ")
+    for pool in found.report.system.pools:
+        if pool.role == role:
+            return f"{role if role == what else group} on {pool.chips:,} × {pool.title}"
+    return group
 
 
 def _command(command: str, width: int | None) -> Iterator[Line]:

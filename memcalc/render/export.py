@@ -71,6 +71,9 @@ COLUMNS: dict[str, Callable[[Report], object]] = {
     "parameters": _of("model", "parameters"),
     "system": _of("system", "name"),
     "chips": _of("system", "chips"),
+    "pools": lambda report: " + ".join(
+        f"{pool.chips} x {pool.chip} ({pool.role}, {pool.verdict})" for pool in report.system.pools
+    ),
     "hypothetical": _of("system", "hypothetical"),
     "batch": _of("workload", "batch"),
     "context_tokens": _of("workload", "context_tokens"),
@@ -86,6 +89,7 @@ COLUMNS: dict[str, Callable[[Report], object]] = {
     "data_parallel": _of("layout", "data_parallel"),
     "fits": lambda report: report.fits,
     "verdict": lambda report: report.verdict,
+    "reason": lambda report: report.reason,
     "weights_bytes": _bytes("weights"),
     "kv_cache_bytes": _bytes("kv_cache"),
     "max_batch": _of("limits", "max_batch"),

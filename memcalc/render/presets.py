@@ -143,6 +143,8 @@ def _lines(table: Mapping[str, Any]) -> Iterator[_Line]:
         # A system changes figures of its chip; their sources are named as those of a chip.
         names = (path, path.removeprefix("set."))
         source = next((found for name in names if (found := source_of(sources, name))), None)
+        # The shape of a model is from where its layers are.
+        source = source or (sources.get("layers") if "layers" in table else None)
         own = any(name in sources for name in names)
         if isinstance(value, str | bool) and not own:
             yield _Line(path, _word(value))

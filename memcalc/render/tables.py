@@ -137,7 +137,7 @@ def _bytes(report: Report, width: int) -> Table:
 
 def _pool_bytes(report: Report, pool: PoolFacts) -> Table:
     """Tensors by tier over one of several pools: its homes."""
-    tiers = [t for t in report.tiers if t.chip == pool.chip and t.role == "home"]
+    tiers = [t for t in report.tiers if t.pool == pool.role and t.role == "home"]
     title = f"  {pool.role}: {pool.chips:,} × {pool.title}"
     table = _grid(title, *(tier_title(t.tier) for t in tiers))
     for tensor, where in pool.placement.items():
@@ -258,11 +258,13 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     reports = comparison.results
     work = reports[0].workload
     models = ", ".join(dict.fromkeys(r.model.name for r in reports))
-    formats = dict.fromkeys(f"{r.precision.weights} weights, {r.precision.kv} KV cache" for r in reports)
+    formats = [f"{r.precision.weights} weights, {r.precision.kv} KV cache" for r in reports]
+    # What a chip's masks fix stands in its row.
+    usual = dict.fromkeys(f for f in formats if formats.count(f) > 1) or dict.fromkeys(formats)
     screen.line(_headline(comparison), "bold")
     screen.line(
         f"{models} · {work.workflow} · batch {work.batch:,} · context {work.context_tokens:,} · "
-        f"{' or '.join(formats)} · prices {reports[0].prices}, "
+        f"{' or '.join(usual)} · prices {reports[0].prices}, "
         f"utilization {_utilization(reports)} · * best of the column"
     )
     screen.line("")
@@ -275,6 +277,7 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     table.add_column("bound by", no_wrap=True)
     if not narrow:
         table.add_column("evidence", no_wrap=True)
+        table.add_column("80 % of tok/s/user", no_wrap=True)
     stars = [best(reports, figure, most=most) for figure, _, most in _FIGURES]
     for place, report in enumerate(reports):
         cells = [
@@ -284,7 +287,7 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
         ]
         bound = term_title(report.decode.bottleneck) if report.decode else "–"
         row = [f"  {label(report, reports)}", _verdict(report), *cells, bound]
-        table.add_row(*row, *([] if narrow else [report.evidence["decode"]]))
+        table.add_row(*row, *([] if narrow else [report.evidence["decode"], _speed_band(report)]))
     screen.block(table)
     closing = _plain_table(header=False)
     closing.add_column("", no_wrap=True, style="bold")
@@ -293,6 +296,9 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
         for worth in dict.fromkeys(r.evidence["decode"] for r in reports):
             those = [label(r, reports) for r in reports if r.evidence["decode"] == worth]
             closing.add_row("  evidence", f"{worth}: {', '.join(those)}")
+    for report in reports:
+        if not report.fits:
+            closing.add_row("  does not fit", f"{label(report, reports)}: {report.reason}")
     for sentence in comparison.why:
         closing.add_row("  why", sentence)
     closing.add_row("  not modelled", ", ".join(dict.fromkeys(x for r in reports for x in r.not_modeled)))
@@ -336,7 +342,19 @@ def _verdict(report: Report) -> str:
     most = report.limits.max_batch
     if not report.fits or not most:
         return phrase
-    return f"{phrase}, 1 user" if most == 1 else f"{phrase}, ≤ {most:,} users"
+    # Up to where this verdict holds, and how many fit with another.
+    other = next((change for change in report.degrades_at if change.what == "batch"), None)
+    here = most if other is None else min(most, other.value - 1)
+    text = f"{phrase}, 1 user" if here == 1 else f"{phrase}, ≤ {here:,} users"
+    return text if here == most or other is None else f"{text} ({other.verdict}: ≤ {most:,})"
+
+
+def _speed_band(report: Report) -> str:
+    """The band of the speed of a user."""
+    if report.decode is None:
+        return "–"
+    low, high = (end["tokens_per_s_per_user"] for end in (report.decode.low, report.decode.high))
+    return f"{words.speed(low)} to {words.speed(high)}" if low < high else "a bound"
 
 
 #: The figures of the columns, how each is shown, and whether the largest is the best.

@@ -9,6 +9,9 @@ from memcalc.core.remarks import term_title, tier_title
 from memcalc.core.report import PoolFacts, Report, TierRow
 from memcalc.units import format_bytes, format_seconds
 
+#: Of weights beyond the chip less than this is the embedding table, of which a few rows are read.
+_SPILLED = 0.02
+
 
 def verdict_phrase(report: Report) -> str:
     """The verdict as a person reads it: "in HBM", "fits in SRAM", "weights in SRAM, KV cache in HBM".
@@ -48,7 +51,7 @@ def _phrase(verdict: str, rows: Mapping[str, Mapping[str, int]]) -> str:
     spilled = [
         what
         for what, tiers in (("weights", weights), ("KV cache", cache))
-        if any(tier in BEYOND for tier in tiers)
+        if sum(size for tier, size in tiers.items() if tier in BEYOND) > _SPILLED * sum(tiers.values())
     ]
     return f"{' and '.join(spilled)} in {_titles(t for t in beyond if t in BEYOND)}"
 
@@ -99,7 +102,7 @@ def answer(report: Report) -> str:
 
 def _pool(report: Report, pool: PoolFacts) -> str:
     """What a pool does, where and how full it is."""
-    homes = [tier for tier in report.tiers if tier.chip == pool.chip and tier.used_bytes]
+    homes = [tier for tier in report.tiers if tier.pool == pool.role and tier.used_bytes]
     used = ", ".join(f"{_of_usable(tier)} of the {tier_title(tier.tier)}" for tier in homes)
     return f"{pool.role} on {pool.chips:,} × {pool.title} ({used})"
 
@@ -118,8 +121,10 @@ def chips(report: Report) -> str:
     """
     system = report.system
     if system.name == system.chip and len(system.pools) == 1:
-        return f"{system.chips} × {system.title}"
-    return f"{system.title} ({system.chips} chips)"
+        return f"{system.chips:,} × {system.title}"
+    if system.title.startswith(f"{system.chips} × "):
+        return system.title
+    return f"{system.title} ({system.chips:,} chip{'s' if system.chips > 1 else ''})"
 
 
 def merged_notes(reports: Iterable[Report]) -> list[str]:
@@ -158,7 +163,7 @@ def asked(report: Report) -> str:
         f"context {work.context_tokens:,}"
         + (f" of it {work.output_tokens:,} output" if work.output_tokens else ""),
         f"{report.precision.weights} weights, {report.precision.kv} KV cache",
-        f"engine {report.engine}",
+        f"engine {report.engine}" + " (hypothetical)" * (report.evidence["decode"] == "hypothetical"),
     ]
     if work.draft_tokens:
         parts.insert(4, f"{work.draft_tokens} drafted, {work.acceptance:.0%} accepted")

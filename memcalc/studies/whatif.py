@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from memcalc.core.estimate import estimate
 from memcalc.core.job import Job
+from memcalc.core.pair import PairJob
 from memcalc.core.placement import Placement
 from memcalc.core.report import Remedy, Report, Sensitivity
 from memcalc.core.search import Choice, Request, choose, max_batch, max_context, min_chips
@@ -79,6 +80,22 @@ def _figures(request: Request, job: Job, placement: Placement) -> Iterator[str]:
         yield "engine.layer_s"
     if timer.network.seconds and request.constants.collective_s:
         yield "engine.collective_s"
+    if isinstance(job, PairJob):
+        yield from _figures_beside(request, job)
+
+
+def _figures_beside(request: Request, job: PairJob) -> Iterator[str]:
+    """The figures of the feed-forward pool and its link that a step may hang on."""
+    pool, chip = request.system.feed_forward, job.beside.chip
+    for name, tier in chip.homes:
+        if job.placed_beside.used.get(name):
+            seen = tier.effective_bytes_per_s is not None
+            if seen or tier.bandwidth_bytes_per_s is not None:
+                yield f"feed_forward.memory.{name}.{'effective' if seen else 'bandwidth'}_bytes_per_s"
+    if chip.layer_floor:
+        yield "feed_forward.layer_floor.base_s"
+    if pool:
+        yield from (f"feed_forward.{name}" for name in ("bytes_per_s", "latency_s") if getattr(pool, name))
 
 
 def _scaled(request: Request, figure: str) -> Request:
@@ -87,8 +104,22 @@ def _scaled(request: Request, figure: str) -> Request:
         name = figure.removeprefix("engine.")
         value = getattr(request.constants, name) * (1.0 + CHANGE)
         return replace(request, constants=replace(request.constants, **{name: value}))
+    if figure.startswith("feed_forward."):
+        return _scaled_beside(request, figure.removeprefix("feed_forward."))
     chip = set_figure(request.chip, figure, get_figure(request.chip, figure) * (1.0 + CHANGE))
     return replace(request, system=replace(request.system, chip=chip))
+
+
+def _scaled_beside(request: Request, figure: str) -> Request:
+    """The request with one figure of its feed-forward pool or of the link to it 10 % larger."""
+    pool, stack = request.system.feed_forward, request.others["feed-forward"]
+    if pool and figure in ("bytes_per_s", "latency_s"):
+        larger = replace(pool, **{figure: getattr(pool, figure) * (1.0 + CHANGE)})
+        return replace(request, system=replace(request.system, feed_forward=larger))
+    chip = stack.system.chip
+    chip = set_figure(chip, figure, get_figure(chip, figure) * (1.0 + CHANGE))
+    stack = stack._replace(system=replace(stack.system, chip=chip))
+    return replace(request, others={**request.others, "feed-forward": stack})
 
 
 def remedies(
@@ -175,4 +206,4 @@ def _outcome(request: Request, choice: Choice) -> str:
     usable = sum(room.usable for room in request.rooms)
     text = f"fits, {format_bytes(used)} of {format_bytes(usable)} a chip"
     most = max_batch(request)
-    return text + (f", room for batch {most}" if most and most > work.batch else "")
+    return text + (f", room for batch {most:,}" if most and most > work.batch else "")

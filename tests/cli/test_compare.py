@@ -75,7 +75,7 @@ def test_the_judged_command_as_a_table(line, compare):
     for row, report, place in zip(rows, reports, ("HBM", "HBM", "SRAM", "SRAM"), strict=True):
         assert row[0].startswith(f"{report['system']['chips']} × ")
         assert place in row[1]
-        assert report["evidence"]["decode"] == row[-1]
+        assert report["evidence"]["decode"] == row[-2]
     assert rows[0][1].startswith("in HBM")
     assert rows[3][1].startswith("fits in SRAM")
 
@@ -181,7 +181,7 @@ def test_what_nobody_has_published_is_called_hypothetical_everywhere(line, compa
     assert any("hypothetical" in text for text in matx["warnings"])
     table = rows_of(line("compare", *words.split()).out)
     assert "hypothetical" in table[1][0]
-    assert table[1][-1] == "hypothetical"
+    assert table[1][-2] == "hypothetical"
     assert "hypothetical" not in " ".join(table[0])
     rows = list(csv.DictReader(io.StringIO(line("compare", *words.split(), "--format", "csv").out)))
     assert [row["hypothetical"] for row in rows] == ["false", "true"]

@@ -106,6 +106,33 @@ def test_errors_are_those_of_fit(line, words, status):
     assert done.out == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deepseek-v3", "--system", "vr200-nvl72-groq-3-lpx-x6", "-c", "128k"),
+        (
+            "llama-3.1-70b",
+            "--prefill-system",
+            "trn3-gen2-ultraserver",
+            "--decode-system",
+            "cs-3-x4",
+            "-c",
+            "64k",
+        ),
+    ],
+)
+def test_unlike_pools_are_taken_apart(line, words):
+    report = json.loads(line("fit", *words, "--json").out)
+    found = steps(line, *words)
+    assert found["decode step", "decode step"] == report["decode"]["step_s"]
+    assert found["prefill", "time to first token"] == report["prefill"]["time_to_first_token_s"]
+    for pool in report["system"]["pools"]:
+        assert found[f"placement: {pool['role']}", f"verdict of {pool['role']}"] == pool["verdict"]
+    text = line("explain", *words).out
+    for pool in report["system"]["pools"]:
+        assert f"\n  placement: {pool['role']} on {pool['chips']:,} × {pool['title']}\n" in text
+
+
 def test_the_screen_answers_first(line):
     answer, asked = line("explain", *WORDS).out.splitlines()[:2]
     assert [answer, asked] == line("fit", *WORDS).out.splitlines()[:2]

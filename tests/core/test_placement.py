@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memcalc.core.placement import HOT_WEIGHTS, ORDERS, Room, balance, fill
+from memcalc.core.placement import HOT_WEIGHTS, ORDERS, Room, balance, enough, fill
 
 PARTS = (*HOT_WEIGHTS, "kv")
 SIZES = st.fixed_dictionaries(dict.fromkeys(PARTS, st.integers(0, 12)))
@@ -83,3 +83,46 @@ def test_a_tier_for_the_cache_takes_no_weights_and_masks_no_cache():
     assert shares["ffn"] == (("host", 1.0),)
     assert free == {"sram": 4.0, "host": 39.0}
     assert fill({**sizes, "kv": 9.0}, streamed, "weights-first")[2] == pytest.approx(1.0)
+
+
+ROOMS = st.lists(
+    st.tuples(st.sampled_from(["rom", "sram", "hbm", "host"]), st.integers(1, 30), st.sampled_from(["all", "weights", "cache"])),
+    min_size=1, max_size=4, unique_by=lambda room: room[0],
+).filter(lambda rooms: any(holds != "weights" for _, _, holds in rooms))  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    ROOMS,
+    SIZES,
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.sampled_from(list(ORDERS)),
+    st.none() | st.integers(0, 20),
+)
+def test_what_is_enough_finds_room_and_what_finds_room_is_enough(rooms, sizes, cold, overhead, order, cap):
+    places = tuple(Room(tier, float(usable), holds) for tier, usable, holds in rooms)
+    whole = {
+        **{part: float(size) for part, size in sizes.items()},
+        "cold": float(cold),
+        "overhead": float(overhead),
+    }
+    rest = whole["kv"] + whole["overhead"]
+    weights = sum(whole.values()) - rest
+    shares, free, left = fill(whole, places, order, cap)
+    assert enough(places, weights - 32, rest - 32) or left > 0
+    # Within the 64 bytes that rounding may take, both say the same.
+    exact = tuple(room._replace(usable=room.usable - 1e-9) for room in places)
+    fits_exactly = (
+        weights + rest <= sum(room.usable for room in exact)
+        and weights <= sum(room.usable for room in exact if room.holds != "cache")
+        and rest <= sum(room.usable for room in exact if room.holds != "weights")
+    )
+    if fits_exactly:
+        assert left == pytest.approx(0.0, abs=1e-6)
+    assert all(room >= -1e-9 for room in free.values())
+    for part, where in shares.items():
+        for tier, share in where:
+            holds = next(room.holds for room in places if room.tier == tier)
+            if whole[part] and share and left <= 1e-6:
+                assert holds == "all" or (holds == "cache") == (part in ("kv", "overhead"))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from memcalc import api
-from memcalc.core.search import choose
+from memcalc.chip import Pool
+from memcalc.core.pair import MOST_FLIGHTS
+from memcalc.core.search import choose, place_pools
+from memcalc.render.explain import pretty
 from memcalc.render.tables import TERMINAL_WIDTH, explain_screen
+from memcalc.resolve import stacks_beside
 from memcalc.studies.explain import explain
 from memcalc.studies.explain.formula import FUNCTIONS, evaluate
 from memcalc.studies.serve import PLACEHOLDER, serve
 
 #: One of each kind: dense, windows, states, latents with attention groups, a pipeline, drafts, offered prices, several
-#: tiers with and without overlap, layers side by side with floor and with work on top, a bound, and what does not fit.
+#: tiers with and without overlap, layers side by side with floor and with work on top, a bound, what does not fit, and
+#: pools of unlike chips that share each layer or hand the cache over.
 CASES = {
     "dense": ("llama-3.1-70b", {"chip": "h100-sxm", "chips": 8, "batch": 32, "context": "32k", "weights": "fp8", "kv": "fp8"}),
     "mla": ("deepseek-v3", {"chip": "h200-sxm", "chips": 8, "batch": 64}),
@@ -38,10 +44,22 @@ CASES = {
     "lpu": ("llama-3.1-70b", {"chip": "groq-lpu-v1", "chips": 576, "batch": 4, "weights": "fp8", "kv": "fp8"}),
     "bound": ("llama-3.1-70b", {"chip": "h100-sxm", "chips": 8, "batch": 64, "engine": "ideal"}),
     "does-not-fit": ("llama-3.1-70b", {"chip": "h100-sxm"}),
+    "pair": ("deepseek-v3", {"system": "vr200-nvl72-groq-3-lpx-x6", "context": "128k"}),
+    "pair-batch": ("deepseek-v3", {"system": "vr200-nvl72-groq-3-lpx-x6", "batch": 72, "context": "128k"}),
+    "pair-dense": ("llama-3.1-70b", {"system": "vr200-nvl72-groq-3-lpx-x6", "batch": 512}),
+    "pair-drafts": ("deepseek-v3", {"system": "vr200-nvl72-groq-3-lpx-x9", "batch": 72, "accept": 0.8, "draft": 2}),
+    "pair-does-not-fit": ("deepseek-v3", {"system": "vr200-nvl72-groq-3-lpx"}),
+    "apart": ("llama-3.1-70b", {"prefill_system": "trn3-gen2-ultraserver", "decode_system": "cs-3-x4", "context": "64k"}),
+    "apart-same": ("llama-3.1-70b", {"prefill_system": "h100-sxm-x8", "decode_system": "h100-sxm-x8", "batch": 8, "context": "64k"}),
+    "apart-states": ("qwen3-next-80b-a3b", {"prefill_system": "h100-sxm-x8", "decode_system": "h200-sxm-x8", "batch": 16}),
+    "apart-streams": ("llama-3.1-70b", {"prefill_system": "cs-3-x4", "decode_system": "h100-sxm-x8", "batch": 4}),
+    "apart-bound": ("llama-3.1-70b", {"prefill_system": "h200-sxm-x8", "decode_system": "h100-sxm-x8", "engine": "ideal"}),
     "unknown-figures": ("llama-3.1-8b", {"chip": "apple-m5-max-40c", "weights": "q4_k_m"}),
 }  # fmt: skip
 #: Some of them fit and are timed.
-TIMED = sorted(set(CASES) - {"does-not-fit", "unknown-figures"})
+TIMED = sorted(set(CASES) - {"does-not-fit", "pair-does-not-fit", "unknown-figures"})
+PAIRS = ("pair", "pair-batch", "pair-dense")
+APART = ("apart", "apart-same", "apart-states", "apart-streams", "apart-bound")
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +150,17 @@ TITLES = {"compute": "compute", "memory:hbm": "HBM", "memory:gddr": "GDDR", "mem
           "network": "network", "latency": "latency"}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(set(TIMED) - {"wafer", "lpu"}))
+@pytest.mark.parametrize("name", sorted(set(TIMED) - {"wafer", "lpu", "apart"}))
 def test_each_term_of_a_step_is_that_of_the_report(explained, name):
     found = explained(name)
-    family = "with drafting" if name == "drafts" else "exposed"
+    family = "with drafting" if name in ("drafts", "pair-drafts") else "exposed"
     counted = {term: seconds for term, seconds in found.report.decode.terms_s.items() if seconds}
     for term, seconds in counted.items():
         assert result(found, "decode step", f"{family}: {TITLES[term]}") == seconds
     assert sum(counted.values()) == pytest.approx(found.report.decode.step_s)
 
 
-@pytest.mark.parametrize("name", ["wafer", "lpu"])
+@pytest.mark.parametrize("name", ["wafer", "lpu", "apart"])
 def test_side_by_side_layers_take_the_larger_of_work_and_floor(explained, name):
     found = explained(name)
     (step,) = [step for step in found.steps if (step.group, step.name) == ("decode step", "decode step")]
@@ -241,11 +259,267 @@ def test_masks_that_hold_another_model_are_explained_too():
     assert "masks" in result(found, "placement", "reason")
 
 
-def test_pools_of_unlike_chips_are_shown_by_their_terms():
-    found = api.explain("llama-3.1-70b", chip="h100-sxm", chips=8, batch=4, prefill_system="dgx-b200")
+def asked_as(name):
+    """The request of a case, with what answers it."""
+    model, options = CASES[name]
+    request = api.request(model, **options)
+    return request, choose(request)
+
+
+def step_named(found, group, name):
+    """The one step of that name under that heading."""
+    (only,) = [step for step in found.steps if (step.group, step.name) == (group, name)]
+    return only
+
+
+def test_the_result_of_a_step_has_one_place(explained):
+    for name in CASES:
+        places = [(step.group, step.name) for step in explained(name).steps]
+        assert len(places) == len(set(places)), name
+
+
+@pytest.mark.parametrize("name", [*PAIRS, "pair-drafts", "pair-does-not-fit", *APART])
+def test_each_pool_has_its_memory_and_its_verdict(explained, name):
+    found = explained(name)
+    pools = found.report.system.pools
+    assert len(pools) == 2
+    for pool in pools:
+        group = f"placement: {pool.role}"
+        verdict = step_named(found, group, f"verdict of {pool.role}")
+        assert verdict.result == pool.verdict
+        assert in_python(verdict.formula, verdict.values) is (pool.verdict != "does-not-fit")
+        assert result(found, group, "chips of the layout") == pool.chips
+    # The whole is as bad as the worst pool, and rests on the bytes of each.
+    whole = step_named(found, "placement", "verdict")
+    assert whole.result in [pool.verdict for pool in pools]
+    for pool in pools:
+        assert [value for value in whole.values if value.startswith(pool.role.replace("-", "_"))]
+
+
+def test_the_fullest_chip_of_each_pool_holds_what_was_placed():
+    for name in (*PAIRS, *APART):
+        request, choice = asked_as(name)
+        found = explain(request)
+        for pool in place_pools(request, choice):
+            held = result(found, f"placement: {pool.role}", "the fullest chip holds")
+            assert held == pytest.approx(sum(pool.placement.used.values()), abs=64)
+
+
+def test_the_verdict_of_a_wafer_does_not_rest_on_the_memory_of_the_chips_that_prefill(explained):
+    found = explained("apart")
+    assert result(found, "placement: decode", "verdict of decode") == "on-chip"
+    assert result(found, "placement: prefill", "verdict of prefill") == "dram"
+    assert result(found, "placement", "verdict") == found.report.verdict == "dram"
+    said = result(found, "placement", "verdicts of the pools")
+    assert said.startswith("decode on-chip, prefill dram;")
+    decode = step_named(found, "placement: decode", "verdict of decode")
+    assert set(decode.values) == {"fullest_chip_bytes", "sram_usable_bytes"}
+
+
+def test_a_pool_that_lacks_room_is_the_one_that_does_not_hold(explained):
+    found = explained("pair-does-not-fit")
+    assert not found.fits
+    near = step_named(found, "placement: attention", "verdict of attention")
+    far = step_named(found, "placement: feed-forward", "verdict of feed-forward")
+    assert in_python(near.formula, near.values) is True
+    assert far.result == "does-not-fit"
+    assert far.values["fullest_chip_bytes"] > far.values["sram_usable_bytes"]
+    assert not [step for step in found.steps if step.group.startswith(("decode", "prefill", "cost"))]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_takes_the_step_of_its_job(explained, name):
+    found = explained(name)
+    request, choice = asked_as(name)
+    job, work = choice.job, request.workload
+    best = job.flights(work.batch, work.context_tokens, choice.placement)
+    near = result(found, "decode step: attention", "a micro-batch on attention")
+    far = result(found, "decode step: feed-forward", "a micro-batch on feed-forward")
+    handed = result(found, "decode step", "hand-overs of a micro-batch")
+    assert near == best.attention.seconds
+    assert far == best.feed_forward.seconds
+    assert handed == best.hand_over_s == job.hand_over_s(best.together)
+    assert result(found, "decode step", "micro-batches in flight") == best.flights
+    step = step_named(found, "decode step", "decode step")
+    m, near_stages, far_stages = best.flights, job.attention.timer.stages, job.beside.timer.stages
+    assert step.result == pytest.approx(
+        max(near + far + handed, m * near / near_stages, m * far / far_stages)
+    )
+    assert step.formula.startswith("max(attention_s + feed_forward_s + hand_over_s, micro_batches * ")
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_number_of_micro_batches_is_shown_and_the_shortest_step_is_the_step(explained, name):
+    found = explained(name)
+    request, choice = asked_as(name)
+    tried = min(choice.job.held.sequences(request.workload.batch), MOST_FLIGHTS)
+    title = "step with micro-batches in flight: "
+    steps = [step for step in found.steps if step.name.startswith(title)]
+    assert [step.name.removeprefix(title) for step in steps] == [
+        f"{m} in flight" for m in range(1, tried + 1)
+    ]
+    assert min(step.result for step in steps) == found.report.decode.step_s
+    for m, step in enumerate(steps, 1):
+        alone = choice.job.in_flight(
+            request.workload.batch, m, request.workload.context_tokens, choice.placement
+        )
+        assert step.result == alone.step.seconds
+    chosen = result(found, "decode step", "micro-batches in flight")
+    assert steps[int(chosen) - 1].result == found.report.decode.step_s
+
+
+def test_each_pool_of_a_pair_has_half_of_its_floor(explained):
+    found = explained("pair")
+    request, choice = asked_as("pair")
+    near = step_named(found, "decode step: attention", "exposed: latency")
+    far = step_named(found, "decode step: feed-forward", "floor of all layers")
+    assert near.values["part_of_layer"] == far.values["part_of_layer"] == 0.5
+    constants = request.constants
+    assert near.result == pytest.approx(61 * constants.layer_s / 2 + constants.sequence_s)
+    assert far.result == pytest.approx(choice.job.beside.timer.floor_s)
+    step = step_named(found, "decode step: feed-forward", "a micro-batch on feed-forward")
+    assert step.formula.startswith("max(floor_s, ")
+
+
+def test_each_pool_of_a_pair_multiplies_its_own_part(explained):
+    near, far = ("decode step: attention", "decode step: feed-forward")
+    times = {group: {step.name for step in explained("pair-batch").steps if step.group == group and step.name.startswith("memory time: ")}
+             for group in (near, far)}  # fmt: skip
+    assert times[near] == {
+        "memory time: attention from HBM",
+        "memory time: head from HBM",
+        "memory time: KV cache from HBM",
+    }
+    assert times[far] == {
+        f"memory time: {part} from SRAM"
+        for part in ("dense feed-forward", "shared experts", "router", "experts")
+    }
+
+
+def paired(chip, beside, batch, count=8, **options):
+    """A request of 70B with a pool of such chips for the feed-forward part."""
+    asked = api.request("llama-3.1-70b", chip=chip, chips=8, batch=batch, **options)
+    system = replace(asked.system, feed_forward=Pool(beside, count, 1e12, 2e-6))
+    return replace(asked, system=system, others=stacks_beside(system, asked.engine))
+
+
+def check(found):
+    """Every formula gives its result."""
+    for step in found.steps:
+        if not isinstance(step.result, str):
+            slack = 64.0 if step.unit == "B" else 0.0
+            value = in_python(step.formula, step.values)
+            assert value == pytest.approx(step.result, rel=1e-9, abs=slack), (step.group, step.name)
+
+
+def test_where_a_pool_is_busier_than_one_micro_batch_takes_its_terms_are_those_of_the_step():
+    request = paired("h200-sxm", api.request("70b", chip="h100-sxm").chip, 64)
+    choice = choose(request)
+    best = choice.job.flights(64, 8192, choice.placement)
+    assert best.step.seconds > best.attention.seconds + best.feed_forward.seconds + best.hand_over_s
+    found = explain(request)
+    check(found)
+    exposed = {
+        step.name: step
+        for step in found.steps
+        if step.group == "decode step" and step.name.startswith("exposed: ")
+    }
+    assert all(step.formula.startswith("micro_batches * ") for step in exposed.values())
+    assert sum(step.result for step in exposed.values()) == pytest.approx(found.report.decode.step_s)
+
+
+def test_what_streams_in_from_beyond_the_die_of_a_pool_is_shared_by_its_micro_batches():
+    changes = {"memory.host.bandwidth_bytes_per_s": "150GB/s", "memory.host.home": "true",
+               "memory.host.holds": "weights", "memory.sram.holds": "cache"}  # fmt: skip
+    wafer = api.request("70b", chip="wse-3", set=changes).chip
+    found = explain(paired("h100-sxm", wafer, 64, 1))
+    check(found)
     assert result(found, "decode step", "decode step") == found.report.decode.step_s
-    assert result(found, "prefill", "time to first token") == found.report.prefill.time_to_first_token_s
-    assert found.serve is None
+    steps = [step for step in found.steps if step.name.startswith("step with micro-batches in flight: ")]
+    assert len(steps) == MOST_FLIGHTS
+    assert all("feed_forward_beyond_die_s" in step.values for step in steps)
+
+
+def test_what_a_pair_costs_is_a_formula_too():
+    found = explain(paired("h200-sxm", api.request("70b", chip="h100-sxm").chip, 16))
+    step = step_named(found, "cost", "USD per million tokens out")
+    assert step.result == found.report.cost.usd_per_million_output_tokens
+    assert in_python(step.formula, step.values) == pytest.approx(step.result)
+    assert {"attention_chips", "feed_forward_chips"} <= set(step.values)
+
+
+@pytest.mark.parametrize("name", APART)
+def test_prefill_on_another_pool_is_its_pass_and_the_hand_over(explained, name):
+    found = explained(name)
+    prefill, layers = found.report.prefill, found.report.model.layers
+    kept = next(
+        step.name.removesuffix(" of the prompt")
+        for step in found.steps
+        if step.name.endswith(" of the prompt") and step.group == "prefill"
+    )
+    assert result(found, "prefill", f"{kept} of the prompt") == prefill.kv_transfer_bytes
+    assert result(found, "prefill", f"{kept} over the link") == prefill.kv_transfer_s
+    computed = result(found, "prefill: prefill", "prefill of the prompt")
+    assert computed == pytest.approx(found.report.workload.prompt_tokens / prefill.tokens_per_s)
+    crossing = prefill.kv_transfer_s
+    shown = result(found, "prefill", "exposed: hand-over")
+    request, _ = asked_as(name)
+    latency = request.link("prefill").latency_s or 0.0
+    assert shown == pytest.approx(max(crossing / layers, crossing - computed * (1 - 1 / layers)) + latency)
+    assert step_named(found, "prefill", "time to first token").formula == "prefill_s + hand_over_s"
+    assert computed + shown == pytest.approx(prefill.time_to_first_token_s)
+
+
+def test_the_cache_on_its_way_is_hidden_where_prefill_takes_longer(explained):
+    # 21.5 GB over 600 GB/s take 36 ms, the prefill of 64k tokens much more: one layer of 80 is seen.
+    found = explained("apart")
+    assert found.report.prefill.kv_transfer_s == pytest.approx(65_536 * 327_680 / 600e9)
+    assert result(found, "prefill", "exposed: hand-over") == pytest.approx(65_536 * 327_680 / 600e9 / 80)
+
+
+def test_unlike_pools_have_no_command_line(explained):
+    assert explained("pair").serve is None
+    assert explained("apart").serve is None
+
+
+def test_what_cannot_lie_in_a_tier_does_not_hold():
+    # The cache lies on the wafer alone, and the other memory takes nothing but weights.
+    found = api.explain("llama-3.1-70b", system="cs-3-x1-memoryx", batch=64, context="64k")
+    verdict = step_named(found, "placement", "verdict")
+    assert verdict.result == "does-not-fit"
+    assert in_python(verdict.formula, verdict.values) is False
+    assert verdict.values["cache_bytes"] > verdict.values["sram_usable_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("formula", "shown"),
+    [
+        ("(1 - 8 / 256)**2,048", "(1 - 8 / 256)^2,048"),
+        ("(1 - 8 / 256)**2", "(1 - 8 / 256)²"),
+        ("(1 - 1 / 2)**25", "(1 - 1 / 2)^25"),
+        ("(1 - 1 / 2)**2.5", "(1 - 1 / 2)^2.5"),
+        ("max(a**2, b)", "max(a², b)"),
+    ],
+)
+def test_an_exponent_is_a_square_only_where_it_is_two(formula, shown):
+    assert pretty(formula) == shown
+
+
+@pytest.mark.parametrize("name", ["wafer", "lpu", "apart"])
+def test_layers_side_by_side_read_their_part_of_the_cache(explained, name):
+    names = [step.name for step in explained(name).steps if step.group == "decode step"]
+    assert "KV cache of a sequence over the chips of one layer, all layers in turn" in names
+    assert not [title for title in names if "a chip reads" in title]
+
+
+def test_headings_say_the_chips_of_a_pool(explained):
+    pair = explain_screen(explained("pair-batch"), colour=False, width=TERMINAL_WIDTH)
+    assert "\n  placement: feed-forward on 1,536 × Groq 3 LPU\n" in pair
+    assert "\n  decode step: attention on 72 × VR200\n" in pair
+    assert "= 6 micro-batches\n" in pair
+    assert "= 1 micro-batch\n" in explain_screen(explained("pair"), colour=False, width=TERMINAL_WIDTH)
+    apart = explain_screen(explained("apart"), colour=False, width=TERMINAL_WIDTH)
+    assert "\n  prefill on 144 × Trainium3\n" in apart
 
 
 def test_a_changed_figure_is_the_one_that_is_shown():

@@ -13,13 +13,19 @@ from typing import Any
 from memcalc._version import __version__
 from memcalc.core.estimate import estimate
 from memcalc.core.report import SCHEMA_VERSION, Report
-from memcalc.core.search import Request, choose, nearest
+from memcalc.core.search import Request, choose
 from memcalc.noun import noun
 from memcalc.studies.explain.cost import cost_steps
-from memcalc.studies.explain.memory import memory_steps, placement_steps, system_steps, verdict_steps
-from memcalc.studies.explain.passes import PassSteps
+from memcalc.studies.explain.memory import (
+    memory_steps,
+    placement_steps,
+    pool_verdict_step,
+    system_steps,
+    verdict_steps,
+)
+from memcalc.studies.explain.pools import placed_by_role, pools_of
 from memcalc.studies.explain.speed import decode_steps, prefill_steps
-from memcalc.studies.explain.steps import Step, Steps
+from memcalc.studies.explain.steps import GROUPS, Step, Steps
 from memcalc.studies.serve import Serve, serve
 from memcalc.studies.whatif import with_remedies
 
@@ -71,7 +77,7 @@ def explain(request: Request, others: Callable[[Request], Iterable[Request]] | N
     """Answer a request and say how the answer comes about.
 
     `others` yields the same request on other chips, to be tried where this one does not fit. Of several
-    pools the main one is taken apart; what they do together is shown by its terms.
+    pools each is taken apart under headings of its own, then what they do together.
 
     >>> from memcalc.api import request
     >>> found = explain(request("llama-3.1-8b", chip="h100-sxm"))
@@ -80,19 +86,28 @@ def explain(request: Request, others: Callable[[Request], Iterable[Request]] | N
     """
     report = with_remedies(request, estimate(request, "explain"), others)
     choice = choose(request)
-    held = choice.job.held if choice else nearest(request)
+    placed = placed_by_role(request, choice)
+    pools = pools_of(request, report, choice, placed)
     steps = Steps(request, report)
-    memory_steps(steps, held)
-    if held is not None:
-        system_steps(steps, held)
-        placement_steps(steps, held, choice)
-    verdict_steps(steps, held, choice)
+    main = pools[0].held
+    memory_steps(steps, main)
+    if main is not None:
+        system_steps(steps, main)
+    for pool in pools:
+        alone = len(pools) == 1
+        own = steps.on(pool.request, GROUPS[1] if alone else f"{GROUPS[1]}: {pool.role}")
+        if pool.held is not None:
+            if pool is not pools[0]:
+                system_steps(own, pool.held)
+            placement_steps(own, pool, pool.held)
+        if not alone:
+            pool_verdict_step(own, pool)
+    verdict_steps(steps.on(request, GROUPS[1]), pools)
     if choice:
-        passes = PassSteps(steps, choice)
         if report.decode:
-            decode_steps(steps, passes, choice, report.decode)
+            decode_steps(steps, choice, report.decode)
         if report.prefill:
-            prefill_steps(steps, passes, choice, report.prefill)
+            prefill_steps(steps, choice, placed, report.prefill)
         if report.decode and report.cost:
             cost_steps(steps, choice, report.decode, report.cost)
     return Explanation(report, tuple(steps.found), serve(request, choice))

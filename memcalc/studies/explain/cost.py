@@ -54,7 +54,7 @@ def _hour(steps: Steps, pools: Sequence[tuple[str, Request]]) -> tuple[str, Numb
     values: Numbers = {}
     source: Sources = ()
     for role, pool in pools:
-        before = f"{part_name(role)}_" if len(pools) > 1 else ""
+        before = f"{role.replace('-', '_')}_" if len(pools) > 1 else ""
         hour = usd_per_chip_hour(payment, pool.chip)
         values |= {f"{before}usd_per_chip_hour": hour or 0.0, f"{before}chips": pool.system.count}
         pieces.append(f"{before}usd_per_chip_hour * {before}chips")

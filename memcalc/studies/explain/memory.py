@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from memcalc.core.ledger import Cache
+from memcalc.core.placement import Placement
 from memcalc.core.remarks import tier_title
 from memcalc.core.residency import WEIGHT_PARTS, Residency, cache_copies
-from memcalc.core.search import Choice
+from memcalc.core.search import Request
 from memcalc.model import (
     GroupedAttention,
     Held,
@@ -18,8 +20,8 @@ from memcalc.model import (
 )
 from memcalc.precision import cache_bytes, format_named
 from memcalc.studies.explain.formula import evaluate
+from memcalc.studies.explain.pools import Laid
 from memcalc.studies.explain.steps import (
-    GROUPS,
     Kept,
     Numbers,
     Steps,
@@ -267,7 +269,7 @@ def system_steps(steps: Steps, held: Residency) -> None:
     pieces: dict[str, list[str]] = {"kv_cache": [], "state": []}
     numbers: dict[str, Numbers] = {"kv_cache": {}, "state": {}}
     for one in caches_named(request.book.caches):
-        if not one.cache.stored:
+        if not one.cache.stored or request.role == "feed-forward":
             continue
         tensor = "state" if one.cache.state else "kv_cache"
         entries = 1 if one.cache.state else evaluate(_paged(steps, held, one, copied), copied)
@@ -284,7 +286,7 @@ def system_steps(steps: Steps, held: Residency) -> None:
             found = held.resident_kv(work.batch, work.context_tokens, state=tensor == "state")
             steps.add(f"{title} over the system, with pages and copies", f"batch * {inner(pieces[tensor])}", values, "B",
                       "tensor parallelism beyond the key-value heads copies them: Pope 2022 (arXiv:2211.05102)", found)  # fmt: skip
-    alone = len(request.pools) == 1
+    alone = len(report.system.pools) == 1
     activations = round(held.activations(work.batch, work.context_tokens) * held.chips)
     if activations:
         ff = max(
@@ -314,22 +316,20 @@ def system_steps(steps: Steps, held: Residency) -> None:
                   tensor_row(report, "reserved").bytes if alone else held.reserved * held.chips)  # fmt: skip
 
 
-def placement_steps(steps: Steps, held: Residency, choice: Choice | None) -> None:
-    """What the fullest chip of the main pool holds, and what of it is usable."""
+def placement_steps(steps: Steps, pool: Laid, held: Residency) -> None:
+    """What the fullest chip of a pool holds, and what of it is usable."""
     request, layout, chip = steps.request, held.layout, steps.request.chip
     work, model, stored = request.workload, request.model, request.book.weight_bytes
-    steps.group = GROUPS[1]
     degrees: Numbers = {
         "tensor": layout.tensor, "pipeline": layout.pipeline, "attention_groups": layout.attention_data,
         "data": layout.data, "context_chips": layout.context,
     }  # fmt: skip
     used = {name: degree for name, degree in degrees.items() if degree > 1 or name == "tensor"}
-    steps.add("chips of the layout", " * ".join(used), used, "chips",
-              "the layout that decodes fastest of those that fit" if choice else "the layout that needs least of a chip",
-              held.chips)  # fmt: skip
-    groups = layout.data * layout.attention_data
-    steps.add("sequences of the fullest group", "ceil(batch / groups)",
-              {"batch": work.batch, "groups": groups}, "sequences", (), held.sequences(work.batch))  # fmt: skip
+    steps.add("chips of the layout", " * ".join(used), used, "chips", pool.why, held.chips)
+    if request.role != "feed-forward":
+        groups = layout.data * layout.attention_data
+        steps.add("sequences of the fullest group", "ceil(batch / groups)",
+                  {"batch": work.batch, "groups": groups}, "sequences", (), held.sequences(work.batch))  # fmt: skip
     table, tied = stored["embedding"], model.tied_embeddings
     rows = table * (model.vocabulary * model.width) // model.elements()["embedding"].matrix if tied else 0
     spatial = chip.execution == "spatial"
@@ -363,10 +363,10 @@ def placement_steps(steps: Steps, held: Residency, choice: Choice | None) -> Non
             formula = f"{stage}{summed(list(values))} / (tensor * attention_groups)"
             values |= {"tensor": layout.tensor, "attention_groups": layout.attention_data} | staged
         steps.add(f"the fullest chip: {_PART_TITLES[part]}", formula, values, "B", (), held.parts[part])
-    _fullest(steps, held, choice, stage, staged)
+    _fullest(steps, held, pool.placement, stage, staged)
 
 
-def _fullest(steps: Steps, held: Residency, choice: Choice | None, stage: str, staged: Numbers) -> None:
+def _fullest(steps: Steps, held: Residency, placement: Placement | None, stage: str, staged: Numbers) -> None:
     """The cache and the rest of the fullest chip, all that it holds, and what of each tier is usable."""
     request, layout = steps.request, held.layout
     work, spatial = request.workload, request.chip.execution == "spatial"
@@ -395,7 +395,7 @@ def _fullest(steps: Steps, held: Residency, choice: Choice | None, stage: str, s
                   (), sizes["overhead"])  # fmt: skip
     parts = {f"{part_name(name)}_bytes": size for name, size in sizes.items() if size}
     needed = held.needed(work.batch, work.context_tokens)
-    steps.add("the fullest chip holds", summed(list(parts)), parts, "B", (), needed)
+    steps.add("the fullest chip holds", summed(list(parts)) or "0", parts, "B", (), needed)
     for room in request.rooms:
         tier = request.chip.memory[room.tier]
         own = tier.usable is not None and not request.engine.ideal
@@ -409,8 +409,8 @@ def _fullest(steps: Steps, held: Residency, choice: Choice | None, stage: str, s
             source = (*source, *steps.engine("usable_memory"))
         name, formula = f"usable of a chip: {tier_title(room.tier)}", "capacity_bytes * usable_share"
         steps.add(name, formula, values, "B", source, room.usable)
-    if choice and len(request.rooms) > 1:
-        shares = choice.placement.shares
+    if placement and len(request.rooms) > 1:
+        shares = placement.shares
         for room in request.rooms:
             values, pieces = {}, []
             for part, size in sizes.items():
@@ -421,29 +421,62 @@ def _fullest(steps: Steps, held: Residency, choice: Choice | None, stage: str, s
                     pieces.append(f"{name}_bytes * {name}_share")
             if pieces:
                 steps.add(f"in use of a chip: {tier_title(room.tier)}", summed(pieces), values, "B", (),
-                          choice.placement.used[room.tier])  # fmt: skip
+                          placement.used[room.tier])  # fmt: skip
 
 
-def verdict_steps(steps: Steps, held: Residency | None, choice: Choice | None) -> None:
-    """Whether it fits, where it lives and why."""
-    request, report, work = steps.request, steps.report, steps.request.workload
-    steps.group = GROUPS[1]
-    formula = ""
+def verdict_steps(steps: Steps, pools: Sequence[Laid]) -> None:
+    """Whether it fits, where it lives and why: of several pools the worst verdict is that of the whole."""
+    report, pieces = steps.report, []
     values: Numbers = {}
-    if held is not None and not request.other_model:
-        if choice and len(request.rooms) > 1:
-            pairs = []
-            for room in request.rooms:
-                if choice.placement.used.get(room.tier):
-                    values |= {f"{room.tier}_bytes": choice.placement.used[room.tier],
-                               f"{room.tier}_usable_bytes": room.usable}  # fmt: skip
-                    pairs.append(f"{room.tier}_bytes <= {room.tier}_usable_bytes")
-            formula = " and ".join(pairs)
-        else:
-            values = {"fullest_chip_bytes": held.needed(work.batch, work.context_tokens)}
-            values |= {f"{room.tier}_usable_bytes": room.usable for room in request.rooms}
-            formula = "fullest_chip_bytes <= " + (summed(list(values)[1:]) or "0")
-    steps.say("verdict", report.verdict, formula, values)
+    for pool in pools:
+        formula, numbers = _bounds(pool, f"{pool.name}_" if len(pools) > 1 else "")
+        pieces.append(formula)
+        values |= numbers
+    if len(pools) > 1:
+        each = ", ".join(f"{pool.role} {pool.verdict}" for pool in pools)
+        steps.say("verdicts of the pools", f"{each}; the worst holds for the whole")
+    whole = " and ".join(pieces) if all(pieces) else ""
+    steps.say("verdict", report.verdict, whole, values if whole else {})
     steps.say("reason", report.reason)
     if report.why:
         steps.say("why there", report.why)
+
+
+def pool_verdict_step(steps: Steps, pool: Laid) -> None:
+    """Whether a pool holds its part of the job, and where that lives."""
+    formula, values = _bounds(pool)
+    steps.say(f"verdict of {pool.role}", pool.verdict, formula, values)
+
+
+def _bounds(pool: Laid, before: str = "") -> tuple[str, Numbers]:
+    """What a chip of the pool holds, each against what is usable for it; empty where no layout is to be judged."""
+    request, held, placement = pool.request, pool.held, pool.placement
+    values: Numbers = {}
+    if held is None or _other_model(request):
+        return "", values
+    if placement and len(request.rooms) > 1:
+        pairs = []
+        for room in request.rooms:
+            if placement.used.get(room.tier):
+                here, usable = f"{before}{room.tier}_bytes", f"{before}{room.tier}_usable_bytes"
+                values |= {here: placement.used[room.tier], usable: room.usable}
+                pairs.append(f"{here} <= {usable}")
+        return " and ".join(pairs), values
+    work, chip = request.workload, f"{before}fullest_chip_bytes"
+    values = {f"{before}{room.tier}_usable_bytes": room.usable for room in request.rooms}
+    pairs = [f"{chip} <= {summed(list(values)) or '0'}"]
+    values[chip] = held.needed(work.batch, work.context_tokens)
+    weights = sum(held.parts.values())
+    for kind, size in (("weights", weights), ("cache", values[chip] - weights)):
+        # Masks take weights alone, and some tiers the cache alone.
+        takes = [f"{before}{room.tier}_usable_bytes" for room in request.rooms if room.holds in ("all", kind)]
+        if len(takes) < len(request.rooms):
+            values[f"{before}{kind}_bytes"] = size
+            pairs.append(f"{before}{kind}_bytes <= {summed(takes) or '0'}")
+    return " and ".join(pairs), values
+
+
+def _other_model(request: Request) -> bool:
+    """Whether the masks of these chips hold another model, so that no number of bytes decides."""
+    wired, model = request.chip.hardwired, request.model
+    return wired is not None and wired.model not in (model.name, *model.aliases)

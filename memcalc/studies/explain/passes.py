@@ -6,18 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from memcalc.chip import BEYOND, ON_CHIP
+from memcalc.core.job import Job
 from memcalc.core.ledger import Operator, expert_hits
 from memcalc.core.network import ACTIVATION, DISPATCH_AND_COMBINE
-from memcalc.core.placement import HOT_WEIGHTS, PART_OF
+from memcalc.core.placement import PART_OF, Placement
 from memcalc.core.remarks import term_title, tier_title
-from memcalc.core.search import Choice
-from memcalc.core.timing import BOUNDLESS, PLAIN_OPS
+from memcalc.core.residency import cache_copies
+from memcalc.core.timing import BOUNDLESS, HALF_LAYER, PLAIN_OPS, Role
 from memcalc.studies.explain.formula import evaluate
-from memcalc.studies.explain.steps import Numbers, Pieces, Sources, Steps, inner, summed, term_name
+from memcalc.studies.explain.steps import (
+    Numbers,
+    Pieces,
+    Sources,
+    Steps,
+    caches_named,
+    entries_read,
+    inner,
+    summed,
+    term_name,
+)
 
 _ROOFLINE = "roofline: Williams 2009 (doi:10.1145/1498765.1498785)"
 _HITS = "Erdil 2025 (arXiv:2506.04645), equation 22: uniform independent routing"
 _SQUARES = "root of the squares: it fits measurements better than the larger of the two (docs/cost-model.md)"
+_HALF = "half of a layer's floor falls to each of two pools: an assumption (docs/cost-model.md)"
+_CORE = "4 * heads * head_dim a token read; absorbed latents 2 * heads * (2 * latent_dim + rope_dim)"
 _RING = "ring: Thakur 2005; growth of the latency fitted (memcalc/core/network.py)"
 
 
@@ -42,12 +55,12 @@ class _Timed(NamedTuple):
 
 
 class PassSteps:
-    """The steps of one pass through the model on the chips of a layout."""
+    """The steps of one pass through the model, or the part of it that is theirs, on the chips of a layout."""
 
-    def __init__(self, steps: Steps, choice: Choice) -> None:
+    def __init__(self, steps: Steps, job: Job, placement: Placement, role: Role = "all") -> None:
         self.steps, self.request = steps, steps.request
-        self.job, self.timer, self.placement = choice.job, choice.job.timer, choice.placement
-        self.rates = dict(choice.job.timer.rates)
+        self.job, self.timer, self.placement, self.role = job, job.timer, placement, role
+        self.rates = dict(job.timer.rates)
         self.square = steps.request.engine.combine != "max"
 
     def terms(self, load: Load, expected: Mapping[str, float] | None) -> Numbers:
@@ -74,16 +87,20 @@ class PassSteps:
         source = self.steps.chip("tier_overlap") if "overlap" in values else ()
         return self.steps.add(f"{what}: {term_title(term)}", formula, values, "s", source, result)
 
-    def bandwidths(self, flights: int) -> None:
-        """What one chip draws from each tier that is read, for weights and for the KV cache."""
+    def bandwidths(self, flights: int, *, add: bool = True) -> None:
+        """What one chip draws from each tier that is read, for weights and for the KV cache.
+
+        Without `add` they are known to the steps of the pass, but not shown again.
+        """
         steps, chip = self.steps, self.request.chip
         engine, constants = self.request.engine, self.timer.constants
-        read = {t for part in (*HOT_WEIGHTS, "kv") for t, _ in self.placement.shares[part]}
+        parts = {PART_OF[op.tensor] for op in self.timer.operators} | ({"kv"} if self.timer.caches else set())
+        read = {t for part in parts for t, _ in self.placement.shares[part]}
         for name, (weights, kv) in self.timer.rates.items():
             far = self.timer.spatial and name not in ON_CHIP
             share = flights if far and flights > 1 else 1
             self.rates[name] = weights / share, kv / share
-            if name not in read or weights == BOUNDLESS:
+            if not add or name not in read or weights == BOUNDLESS:
                 continue
             tier, link = chip.memory[name], chip.links.host_bytes_per_s
             figures = [f"memory.{name}.bandwidth_bytes_per_s"]
@@ -126,10 +143,10 @@ class PassSteps:
         found: list[_Timed] = []
         names: list[str] = []
         hits: Numbers = {}
-        for op in self.request.book.operators:
+        for op in self.timer.operators:
             count = sum(name.split("__")[0] == op.tensor for name in names)
             names.append(op.tensor + (f"__{count + 1}" if count else ""))
-        operators = list(zip(names, self.request.book.operators, strict=True))
+        operators = list(zip(names, self.timer.operators, strict=True))
         for name, op in operators:
             if op.experts:
                 hits[name] = self.steps.add(
@@ -146,7 +163,7 @@ class PassSteps:
         return found
 
     def _count(self, op: Operator, load: Load) -> float:
-        head = self.request.book.operators[-1]
+        head = self.job.book.operators[-1]
         return (
             load.rows
             if op is head
@@ -205,7 +222,7 @@ class PassSteps:
         if peak is not None:
             values = {
                 "flop_per_token": op.flops_per_token, "tokens": count, self.steps.chips: self._chips(op),
-                "peak_flop_per_s": peak, "compute_efficiency": constants.compute_efficiency,
+                "peak_flop_per_s": peak, "compute_efficiency": self.timer.efficiency,
             }  # fmt: skip
             efficiency = "compute_efficiency"
             if op.format.weight_only:
@@ -236,9 +253,14 @@ class PassSteps:
             figure, what = f"compute.{self.timer.formats[op.tensor]}", ""
         if not formula:
             return 0.0
-        source = (*self.steps.chip(figure), *(() if what else self.steps.engine("constants")))
+        source = (*self.steps.chip(figure), *(() if what else self._efficiency_sources()))
         title = f"compute time: {_title(name)} in {figure.removeprefix('compute.')}{what}"
         return self.steps.add(title, formula, values, "s", source)
+
+    def _efficiency_sources(self) -> Sources:
+        """Where the shares of peak come from."""
+        own = self.timer.efficiency != self.timer.constants.compute_efficiency
+        return self.steps.engine(*(("prefill_compute_efficiency",) if own else ()), "constants")
 
     def _vector(self, op: Operator, count: float, hits: float | None) -> tuple[str, Numbers] | None:
         """Few tokens make a product of matrix and vector, on the vector units, which expand the weights too."""
@@ -273,13 +295,13 @@ class PassSteps:
             return 0.0
         values: Numbers = {
             "core_flop": load.core_flops, self.steps.chips: self.timer.narrow * self.job.layout.context,
-            "peak_flop_per_s": peak, "compute_efficiency": constants.compute_efficiency,
+            "peak_flop_per_s": peak, "compute_efficiency": self.timer.efficiency,
             "attention_efficiency": constants.attention_efficiency,
         }  # fmt: skip
         return self.steps.add(
             f"compute time: attention core in {form}",
             f"core_flop / ({self.steps.chips} * peak_flop_per_s * compute_efficiency * attention_efficiency)", values, "s",
-            (*self.steps.chip(f"compute.{form}"), *self.steps.engine("constants")),
+            (*self.steps.chip(f"compute.{form}"), *self._efficiency_sources()),
         )  # fmt: skip
 
     def _in_turn(
@@ -334,10 +356,12 @@ class PassSteps:
             "bytes_per_activation": constants.activation_bytes, "tokens": load.tokens,
             f"{tier}_bytes_per_s": self.rates[tier][0],
         }  # fmt: skip
-        seconds = self.steps.add(
-            "unfused elementwise operators", f"width * layers * bytes_per_activation * tokens / {tier}_bytes_per_s",
-            values, "s", self.steps.engine("constants"),
-        )  # fmt: skip
+        formula = f"width * layers * bytes_per_activation * tokens / {tier}_bytes_per_s"
+        source = self.steps.engine("constants")
+        if self.role != "all":
+            values["part_of_layer"], source = HALF_LAYER, (*source, _HALF)
+            formula = f"part_of_layer * {formula}"
+        seconds = self.steps.add("unfused elementwise operators", formula, values, "s", source)
         memory[tier][0].append("unfused_s")
         memory[tier][1]["unfused_s"] = seconds
 
@@ -424,14 +448,17 @@ class PassSteps:
         factor = constants.pcie_collective_factor if links.scale_up_kind == "pcie" else 1.0
         values: Numbers = {"collective_s": constants.collective_s, "growth": constants.collective_growth}
         counts: list[tuple[str, str, int]] = []
+        attention, feed_forward = self.role != "feed-forward", self.role != "attention"
         if layout.attention_data == 1:
-            counts.append(("2 * layers", "tensor", layout.tensor))
-        else:
+            counts.append(("2 * layers" if self.role == "all" else "layers", "tensor", layout.tensor))
+        elif attention:
             counts.append(("layers", "tensor", layout.tensor))
+        if layout.attention_data > 1 and feed_forward:
             # Layers with experts: out to them and back.
             counts.append(("(layers - moe_layers + 2 * moe_layers)", "wide", over))
             values["moe_layers"] = moe
-        counts.append(("layers", "context_chips", layout.context))
+        if attention:
+            counts.append(("layers", "context_chips", layout.context))
         values["layers"] = depth
         pieces = []
         for count, name, ranks in counts:
@@ -460,14 +487,15 @@ class PassSteps:
         }
         pieces = []
         reduced = "layers * 2 * ({0} - 1) / {0} * width * bytes_per_element"
-        if layout.tensor > 1:
+        attention, feed_forward = self.role != "feed-forward", self.role != "attention"
+        if layout.tensor > 1 and (attention or layout.attention_data == 1):
             values["tensor"] = layout.tensor
-            twice = "2 * " if layout.attention_data == 1 else ""
+            twice = "2 * " if layout.attention_data == 1 and self.role == "all" else ""
             pieces.append(twice + reduced.format("tensor"))
-        if layout.context > 1:
+        if layout.context > 1 and attention:
             values["context_chips"] = layout.context
             pieces.append(reduced.format("context_chips"))
-        if layout.attention_data > 1:
+        if layout.attention_data > 1 and feed_forward:
             values |= {"wide": over, "moe_layers": moe, "tensor": layout.tensor, "top_k": top_k,
                        "bytes_per_expert_element": DISPATCH_AND_COMBINE}  # fmt: skip
             if depth > moe:
@@ -510,11 +538,14 @@ class PassSteps:
         if each:
             values["layers"] = self.timer.depth
             pieces.append("layers * " + inner(each))
+            if self.role != "all":
+                values["part_of_layer"] = HALF_LAYER
+                pieces[0] = f"part_of_layer * {pieces[0]}"
         _, _, moe = self._over()
-        if floor and moe and floor.moe_s:
+        if floor and moe and floor.moe_s and self.role != "attention":
             values |= {"moe_layers": moe, "moe_s": floor.moe_s}
             pieces.append("moe_layers * moe_s")
-        if constants.sequence_s:
+        if constants.sequence_s and self.role != "feed-forward":
             values |= {"sequence_s": constants.sequence_s, "sequences": load.sequences}
             pieces.append("sequence_s * sequences")
         if not pieces:
@@ -522,6 +553,8 @@ class PassSteps:
         source: Sources = self.steps.chip("layer_floor") if floor else ()
         if constants.layer_s or constants.sequence_s:
             source = (*source, *self.steps.engine("constants"))
+        if "part_of_layer" in values:
+            source = (*source, _HALF)
         name = "floor of all layers" if self.timer.spatial else "exposed: latency"
         return self.steps.add(name, summed(pieces), values, "s", source, expected)
 
@@ -539,11 +572,60 @@ class PassSteps:
             latency = self.floor(load, own.get("latency"))
             values = {f"{term_name(term)}_s": taken for term, taken in terms.items()}
             values |= {"latency_s": latency} if latency else {}
-            formula = summed(list(values))
+            formula = summed(list(values)) or "0"
         if network:
             values["network_s"], formula = network, f"{formula} + network_s"
         source = "layers side by side: the larger of work and floor" if self.timer.spatial else ()
         return self.steps.add(name, formula, values, "s", source, seconds)
+
+
+def decode_load(steps: Steps, job: Job, sequences: int, flights: int) -> Load:
+    """What a decode step takes in: sequences, the cache that a chip reads, the attention core's FLOP."""
+    timer, work = job.timer, steps.request.workload
+    context = work.context_tokens
+    positions = sequences * (1 + work.draft_tokens)
+    kv = timer.kv_read(context)
+    if kv:
+        cache_read(steps, job, context, "context_tokens")
+        values: Numbers = {"sequences": sequences, "sequence_read_bytes": kv}
+        name = f"{steps.kept} that a chip reads in a pass"
+        if timer.spatial:
+            name = f"{steps.kept} of a micro-batch over the chips of one layer, all layers in turn"
+        steps.add(name, "sequences * sequence_read_bytes", values, "B", (), kv * sequences)
+    pieces: list[str] = []
+    values = {"positions": positions}
+    for one in caches_named(timer.caches):
+        if one.cache.decode_flops:
+            values[f"{one.name}_flop"] = one.cache.decode_flops
+            pieces.append(f"{one.name}_flop * {entries_read(one, context, values)}")
+    flops = 0.0
+    if pieces:
+        name, formula = "FLOP of the attention core in a pass", f"{inner(pieces)} * positions"
+        flops = steps.add(name, formula, values, "FLOP", _CORE)
+    wide = positions * job.layout.attention_data
+    return Load(positions, wide, positions, sequences, flops, kv * sequences, flights)
+
+
+def cache_read(steps: Steps, job: Job, context: int, tokens: str) -> None:
+    """Bytes that a chip reads of the cache of one sequence; `tokens` is what the context is called."""
+    request, timer = steps.request, job.timer
+    values: Numbers = {steps.chips: timer.narrow * job.layout.context}
+    pieces = []
+    for one in caches_named(timer.caches):
+        values[f"{one.name}_bytes"] = one.cache.bytes_per_entry
+        entries = "2" if one.cache.state else entries_read(one, context, values, tokens)
+        piece = f"{one.name}_bytes * {entries}"
+        copies = cache_copies(one.cache, job.layout, request.chip, request.engine)
+        if copies != 1.0:
+            values[f"{one.name}_copies"] = copies
+            piece += f" * {one.name}_copies"
+        pieces.append(piece)
+    source = ("a state is read and written",) if any(c.state for c in timer.caches) else ()
+    name, formula = f"{steps.kept} that a chip reads of a sequence", f"{inner(pieces)} / {steps.chips}"
+    if timer.spatial:
+        # Each layer has a part of the chips, which read its part of the cache.
+        name = f"{steps.kept} of a sequence over the chips of one layer, all layers in turn"
+    steps.add(name, formula, values, "B", source, timer.kv_read(context))
 
 
 def _title(name: str) -> str:

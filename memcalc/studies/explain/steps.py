@@ -12,7 +12,7 @@ from memcalc.model import Source, source_of
 from memcalc.noun import noun
 from memcalc.studies.explain.formula import evaluate
 
-#: The headings under which steps stand, in the order of data flow.
+#: The headings under which steps stand, in the order of data flow; of a pool followed by what it does.
 GROUPS = ("memory", "placement", "decode step", "prefill", "cost")
 Numbers = dict[str, float]
 #: Pieces of a sum, and the numbers in them.
@@ -56,6 +56,12 @@ class Steps:
         self.request, self.report = request, report
         self.found: list[Step] = []
         self.group = GROUPS[0]
+
+    def on(self, request: Request, group: str) -> Steps:
+        """The same steps going on under another heading, of the chips of another request."""
+        other = Steps(request, self.report)
+        other.found, other.group = self.found, group
+        return other
 
     @property
     def chips(self) -> str:
