@@ -153,8 +153,11 @@ def test_layers_are_told_in_a_line_a_group(line):
     assert group.split(maxsplit=1)[1] == (
         "32 × attention (grouped, heads 32, kv_heads 8, head_dim 128), feed_forward (width 14,336)"
     )
+    # The shape is from where the layers are.
+    assert "of layers: config.json of meta-llama/Llama-3.1-8B" in lines_of(out, "vocabulary")[0]
     # A figure without a source says so.
-    assert lines_of(out, "vocabulary")[0].endswith("no source is given")
+    engine = line("presets", "show", "engine", "ideal").out
+    assert any(text.endswith("no source is given") for text in engine.splitlines())
 
 
 def test_prices_have_the_source_of_the_chip_or_of_all(line):
