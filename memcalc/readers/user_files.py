@@ -48,7 +48,7 @@ _MOST_DOTS = 32
 _SHOWN = 60
 
 _LARGEST_INT, _LARGEST_FLOAT = 10**15, 1e24
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 #: Texts that are names, and how long the others may be.
 _NAMES = ("name", "family", "engine", "aliases", "placeholders")
@@ -633,7 +633,7 @@ def _wrong_name(text: str) -> str | None:
     if len(text) > _NAME_LENGTH:
         return f"must have {_NAME_LENGTH} characters at most"
     if not _NAME.fullmatch(text):
-        return "must be of a-z, 0-9, '.', '_' and '-', and begin with a letter or digit"
+        return "must be of a-z, 0-9, '.', '_', '+' and '-', and begin with a letter or digit"
     return None
 
 

@@ -31,7 +31,7 @@ LOADERS = {
 ALL = [(kind, name) for kind in LOADERS for name in presets.names(kind)]
 FAMILIES = sorted(file.stem for file in (ROOT / "chips" / "families").glob("*.toml"))
 CHIPS = presets.names("chips")
-NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+NAME = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")
 
 # The chips and the models that the task names.
 WANTED_CHIPS = (
