@@ -142,9 +142,32 @@ def place(
         )
     sizes = held.sizes(batch, context)
     shares, free, left = fill(sizes, places, order, cap)
+    if held.head:
+        # Stages between the ends have no head to hold, so more of their layers is in the fast tier.
+        inner = held.between_ends(sizes)
+        shares = _mean(sizes, shares, inner, fill(inner, places, order, cap)[0], held.layout.pipeline)
     used = {room.tier: room.usable - free[room.tier] for room in places}
     verdict = "does-not-fit" if left > ROUNDING_BYTES else _verdict(shares, sizes)
     return Placement(shares, used, verdict, order)
+
+
+def _mean(
+    end: Mapping[str, float],
+    at_end: Mapping[str, Shares],
+    inner: Mapping[str, float],
+    within: Mapping[str, Shares],
+    stages: int,
+) -> dict[str, Shares]:
+    """Shares of each part over all stages of a pipeline, one of which is the fuller end."""
+    mean: dict[str, Shares] = {}
+    for part, shares in at_end.items():
+        here: dict[str, float] = {}
+        for times, sizes, of in ((1, end, shares), (stages - 1, inner, within[part])):
+            for tier, share in of:
+                here[tier] = here.get(tier, 0.0) + times * share * sizes[part]
+        total = end[part] + (stages - 1) * inner[part]
+        mean[part] = tuple((tier, size / total) for tier, size in here.items()) if total else shares
+    return mean
 
 
 def fill(

@@ -122,8 +122,6 @@ def not_modeled(request: Request) -> tuple[str, ...]:
         left.append("the draft model's own time and memory")
     if request.chip.execution == "spatial" and request.system.count > 1:
         left.append("latency between chips beyond the layer floor")
-    if request.chip.execution == "time-shared" and len(request.rooms) > 1 and request.system.count > 1:
-        left.append("stages of a pipeline placed apart")
     if request.engine.ideal:
         left += ["network", "latency", "reserved memory"]
     return tuple(left)

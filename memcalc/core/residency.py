@@ -41,7 +41,7 @@ class Residency:
     names the parts that these chips hold at all.
     """
 
-    __slots__ = ("_caches", "_chunk", "_groups", "_row", "_share", "_slack", "_token", "chips", "fixed",
+    __slots__ = ("_caches", "_chunk", "_groups", "_row", "_share", "_slack", "_token", "chips", "fixed", "head",
                  "layout", "page_tokens", "parts", "reserved", "resident")  # fmt: skip
 
     def __init__(
@@ -85,6 +85,8 @@ class Residency:
                 "cold": (cold if stages == 1 else max(0, cold - head)) / tensor,
             }
             self.parts = {part: size * (part in keeps) for part, size in self.parts.items()}
+        # What the fullest stage holds beside layers; the others have that room for more of theirs.
+        self.head = head * ("attention" in keeps) / tensor if stages > 1 and not spatial else 0.0
         linked = engine.reserved_bytes_per_linked_chip
         self.reserved = linked if linked and self.chips > layout.data else engine.reserved_bytes_per_chip
         self.page_tokens = engine.page_tokens
@@ -166,6 +168,10 @@ class Residency:
         """Bytes of each part on the fullest chip; `overhead` is the runtime and activations."""
         overhead = self.reserved + self.activations(batch, context)
         return {**self.parts, "kv": self.kv(batch, context), "overhead": overhead}
+
+    def between_ends(self, sizes: dict[str, float]) -> dict[str, float]:
+        """The same sizes on a stage that holds layers alone, as all but the ends of a pipeline do."""
+        return {**sizes, "attention": sizes["attention"] - self.head, "cold": 0.0}
 
     def needed(self, batch: int, context: int) -> float:
         """Bytes that the fullest chip holds."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memcalc.api import fit
 from memcalc.core.placement import HOT_WEIGHTS, ORDERS, Room, balance, enough, fill
 
 PARTS = (*HOT_WEIGHTS, "kv")
@@ -126,3 +127,12 @@ def test_what_is_enough_finds_room_and_what_finds_room_is_enough(rooms, sizes, c
             holds = next(room.holds for room in places if room.tier == tier)
             if whole[part] and share and left <= 1e-6:
                 assert holds == "all" or (holds == "cache") == (part in ("kv", "overhead"))
+
+
+def test_stages_without_the_head_fill_their_sram_with_layers():
+    """Only the end of a pipeline holds the head; what it takes there is free on all other stages."""
+    report = fit("llama-3.1-70b", chip="matx-one", chips=64, batch=256, context="32k", weights="fp8")
+    sram = next(tier for tier in report.tiers if tier.tier == "sram")
+    weights = next(row for row in report.placement if row.tensor == "weights").tiers
+    assert weights["hbm"] > 0  # there would be more to put into SRAM
+    assert 0.98 * sram.usable_bytes < sram.used_bytes <= sram.usable_bytes
