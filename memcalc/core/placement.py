@@ -180,31 +180,28 @@ def fill(
     >>> fill(sizes, rooms, "weights-first")[0]["ffn"]
     (('sram', 0.5), ('hbm', 0.5))
     """
-    free = {room.tier: room.usable for room in places}
+    free = {tier: usable for tier, usable, _ in places}
     got: dict[str, dict[str, float]] = {part: {} for part in sizes}
-    # Of rooms that take all, each kind leaves the other what that cannot put into rooms of its own.
-    shared = sum(room.usable for room in places if room.holds == "all")
-    own = {kind: sum(room.usable for room in places if room.holds == kind) for kind in ("weights", "cache")}
-    rest = sizes["kv"] + sizes["overhead"]
-    weights = sum(sizes.values()) - rest
-    open_to = {
-        "weights": shared - max(0.0, rest - own["cache"]),
-        "cache": shared - max(0.0, weights - own["weights"]),
-    }
+    kept_apart = any(holds != "all" for _, _, holds in places)
+    open_to = _open_to(sizes, places) if kept_apart else {}
 
     def put(part: str, size: float, tiers: Sequence[Room]) -> float:
         """Put bytes of a part into the tiers in turn; return those that found no room."""
-        kind = "cache" if part in ("kv", "overhead") else "weights"
+        if size <= 0.0:
+            return 0.0
+        where, kind = got[part], "cache" if part in ("kv", "overhead") else "weights"
         for room in tiers:
-            here = min(size, free[room.tier])
-            if room.holds == "all":
-                here = min(here, open_to[kind])
-            if here > 0.0 and room.takes(part):
-                free[room.tier] -= here
+            tier = room.tier
+            here = min(size, free[tier])
+            if kept_apart:
+                here = max(0.0, min(here, open_to[kind])) if room.holds == "all" else here * room.takes(part)
+                open_to[kind] -= here * (room.holds == "all")
+            if here > 0.0:
+                free[tier] -= here
+                where[tier] = where.get(tier, 0.0) + here
                 size -= here
-                got[part][room.tier] = got[part].get(room.tier, 0.0) + here
-                if room.holds == "all":
-                    open_to[kind] -= here
+                if size <= 0.0:
+                    return 0.0
         return size
 
     slow_first = places[::-1]
@@ -227,6 +224,18 @@ def fill(
             (next((room.tier for room in cold_first if room.takes("cold")), slow_first[0].tier), 1.0),
         )
     return shares, free, left
+
+
+def _open_to(sizes: Mapping[str, float], places: tuple[Room, ...]) -> dict[str, float]:
+    """Bytes of the rooms that take all which each kind may fill: the rest the other kind has nowhere else."""
+    shared = sum(room.usable for room in places if room.holds == "all")
+    own = {kind: sum(room.usable for room in places if room.holds == kind) for kind in ("weights", "cache")}
+    cache = sizes["kv"] + sizes["overhead"]
+    weights = sum(sizes.values()) - cache
+    return {
+        "weights": shared - max(0.0, cache - own["cache"]),
+        "cache": shared - max(0.0, weights - own["weights"]),
+    }
 
 
 def balance(
