@@ -54,7 +54,16 @@ def validate(
         found.append(asked if isinstance(asked, Skipped) else _predicted(asked))
     name = given.name if given else None
     held_out = any(one.id in fold_of for entry in found if isinstance(entry, list) for one in entry)
-    return validation(found, held_out=held_out, file=file, engine=name, chips=wanted, floors=_floors(wanted))
+    unreal = tuple(chip for chip in wanted if presets.load_chip(chip).hypothetical)
+    return validation(
+        found,
+        held_out=held_out,
+        file=file,
+        engine=name,
+        chips=wanted,
+        floors=_floors(wanted),
+        hypothetical=unreal,
+    )
 
 
 def _chips(words: str | Sequence[str]) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ def resolve(model_word: str | Model, options: Options, default_chips: int | None
 
 def on_larger_chips(asked: Request) -> Iterator[Request]:
     """The same request on as many chips with more memory, where its chip has DRAM of its own."""
-    if asked.chip.plan != "dram" or asked.system.origin != "preset":
+    if asked.chip.plan != "dram" or asked.system.origin != "preset" or asked.changed:
         return
     mine = sum(room.usable for room in asked.rooms)
     for name in LARGER_CHIPS:
@@ -355,12 +355,16 @@ def _set_pool(system: System, name: str, figure: str, path: str, value: Word) ->
         raise UsageError(
             f"--set {path}: {system.name} has no such pool", "figures of the chip stand without it"
         )
-    if figure in ("count", "bytes_per_s", "latency_s"):
-        changed = set_figure(pool, figure, value)
-        if changed.count < 1:
-            raise UsageError(f"--set {path}: a pool has at least one chip", "like 256")
-    else:
-        changed = replace(pool, chip=set_figure(pool.chip, figure, value))
+    if figure == "count":
+        return replace(system, **{name: replace(pool, count=_chip_count(str(value), f"--set {path}"))})  # type: ignore[arg-type]
+    try:
+        if figure in ("bytes_per_s", "latency_s"):
+            changed = set_figure(pool, figure, value)
+        else:
+            changed = replace(pool, chip=set_figure(pool.chip, figure, value))
+    except UsageError as error:
+        message = error.message.replace(f"--set {figure}", f"--set {path}", 1)
+        raise UsageError(message, f"{error.hint}; of the pool: count, bytes_per_s, latency_s") from None
     return replace(system, **{name: changed})  # type: ignore[arg-type]
 
 

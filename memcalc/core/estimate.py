@@ -364,7 +364,8 @@ def _cost(request: Request, choice: Choice, decode: Decode | None, prefill: Pref
         remarks.decode_band(request),
         {"usd_per_million_output_tokens": out, "joules_per_output_token": joules},
     )
-    low_in, high_in = _bands(remarks.band_of(request, "prefill"), {"usd_per_million_input_tokens": usd_in})
+    filled = remarks.band_of(request.prefill or request, "prefill")
+    low_in, high_in = _bands(filled, {"usd_per_million_input_tokens": usd_in})
     kind, date = remarks.price_evidence(request)
     return Cost(
         usd_per_chip_hour=usd_per_chip_hour(payment, request.chip) if len(request.pools) == 1 else None,

@@ -6,6 +6,7 @@ What does not depend on batch and context is worked out once, so that a question
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from memcalc.chip import Chip
@@ -83,38 +84,48 @@ class Job:
         each = -(-sequences // most)
         return -(-sequences // each), each
 
-    def place(self, batch: int, context: int) -> Placement:
+    def place(self, batch: int, context: int, new_tokens: int = 1, *, refine: bool = False) -> Placement:
         """The fastest placement: where candidates differ each is timed, and the chip's plan goes first."""
         if self._alone:
             return place(self.held, self.rooms, batch, context, "weights-first")
         first, found = None, []
-        for placement in self.placements(batch, context):
+        for placement in self.placements(batch, context, new_tokens, refine=refine):
             first = first or placement
             if placement.fits:
                 planned = self.engine.ideal or placement.verdict in PLANS[self.chip.plan]
-                found.append((not planned, self.decode(batch, context, placement).seconds, placement))
+                found.append(
+                    (not planned, self.decode(batch, context, placement, new_tokens).seconds, placement)
+                )
             if placement.verdict == "on-chip" and not self.timer.overlap:
                 return placement  # no order is better
         return min(found, key=lambda entry: entry[:2])[2] if found else first  # type: ignore[return-value]
 
-    def placements(self, batch: int, context: int) -> Iterator[Placement]:
-        """The candidates: each order of the parts, and where tiers overlap also up to the balance point."""
+    def placements(
+        self, batch: int, context: int, new_tokens: int = 1, *, refine: bool = False
+    ) -> Iterator[Placement]:
+        """The candidates: each order of the parts, and where tiers overlap also up to the balance point.
+
+        With `refine` that point is narrowed down by the time itself, which takes long.
+        """
         seen: list[Mapping[str, Shares]] = []
         for order in ORDERS:
             if order == "kv-before-experts" and not self.held.parts["experts"]:
                 continue  # the same as weights first
             caps: list[float | None] = [None]
-            if self.timer.overlap and (balanced := self._balance(batch, context, order)) is not None:
+            if (
+                self.timer.overlap
+                and (balanced := self._balance(batch, context, order, new_tokens)) is not None
+            ):
                 caps.append(balanced)
             for cap in caps:
                 placement = place(self.held, self.rooms, batch, context, order, cap)
                 if placement.shares not in seen:
                     seen.append(placement.shares)
                     yield placement
-            if self.timer.overlap == 1.0:
-                yield self._refined(batch, context, order)
+            if refine and self.timer.overlap == 1.0:
+                yield self._refined(batch, context, order, new_tokens)
 
-    def _refined(self, batch: int, context: int, order: str) -> Placement:
+    def _refined(self, batch: int, context: int, order: str, new_tokens: int) -> Placement:
         """Where all overlaps, compute shifts the balance point: narrow it down by the time itself."""
 
         def at(cap: float) -> Placement:
@@ -124,11 +135,11 @@ class Job:
         for _ in range(REFINEMENTS):
             third = (high - low) / 3.0
             near, far = low + third, high - third
-            seconds = [self.decode(batch, context, at(cap)).seconds for cap in (near, far)]
+            seconds = [self.decode(batch, context, at(cap), new_tokens).seconds for cap in (near, far)]
             low, high = (low, far) if seconds[0] < seconds[1] else (near, high)
         return at((low + high) / 2.0)
 
-    def _balance(self, batch: int, context: int, order: str) -> float | None:
+    def _balance(self, batch: int, context: int, order: str, new_tokens: int) -> float | None:
         """The balance point of the two fastest tiers; None where it cannot pay.
 
         With an overlap of w the next byte in the fast tier costs (1 - w) / b_2 less and 1 / b_1 more beyond
@@ -141,9 +152,11 @@ class Job:
         ):
             return None
         by_part = [{**dict.fromkeys(HOT_WEIGHTS, weights), "kv": kv} for weights, kv in (first, second)]
-        return balance(self.held.sizes(batch, context), self.heats(batch, context), by_part, order)
+        return balance(
+            self.held.sizes(batch, context), self.heats(batch, context, new_tokens), by_part, order
+        )
 
-    def heats(self, batch: int, context: int) -> dict[str, float]:
+    def heats(self, batch: int, context: int, new_tokens: int = 1) -> dict[str, float]:
         """Reads of each stored byte in a pass of one micro-batch, by part.
 
         A weight is read once, an expert's where a token takes it, and of the cache the part of the
@@ -154,7 +167,8 @@ class Job:
         # A chip holds the layers of its stage, and a pass reads all layers in turn.
         read = self.timer.kv_read(context) / self.timer.stages * sequences
         kv = min(1.0, read / stored) if stored else 0.0
-        return {"attention": 1.0, "ffn": 1.0, "experts": self.expert_share(sequences), "kv": kv}
+        share = self.expert_share(sequences, new_tokens)
+        return {"attention": 1.0, "ffn": 1.0, "experts": share, "kv": kv}
 
     def expert_share(self, sequences: int, new_tokens: int = 1) -> float:
         """The share of the routed experts that a pass of so many sequences a group touches."""
@@ -301,8 +315,9 @@ class Job:
         timer, layout, batch = self.timer, self.layout, workload.batch
         context, new = workload.context_tokens, 1 + workload.draft_tokens
         flights, sequences = micro_batch or self.micro_batch(batch)
-        # Replicas beyond the batch stand idle.
+        # Replicas and attention groups beyond the batch stand idle.
         passes = flights * min(layout.data, batch) * layout.context
+        by_group = flights * min(layout.data * layout.attention_data, batch) * layout.context
         flops: dict[str, float] = {}
         parts = dict.fromkeys(("attention", "ffn", "experts", "kv"), 0.0)
         for op in timer.operators:
@@ -310,11 +325,23 @@ class Job:
             flops[form] = flops.get(form, 0.0) + op.flops_per_token * batch * new
             share = self.expert_share(sequences, new) if op.experts else 1.0
             part = PART_OF[op.tensor]
-            copies = layout.attention_data if part == "attention" else 1
-            parts[part] += op.stored_bytes * share * copies * passes
+            parts[part] += op.stored_bytes * share * (by_group if part == "attention" else passes)
         core = sum(cache.decode_flops * cache.core_entries(context) for cache in timer.caches)
         flops[timer.formats["kv"]] = flops.get(timer.formats["kv"], 0.0) + core * batch * new
         parts["kv"] = batch * timer.kv_read(context) * timer.narrow * layout.context
+        if workload.draft_tokens and self.book.model.mtp_layers:
+            # Each draft runs one layer as the model's own, and the head.
+            one = self.work(replace(workload, draft_tokens=0), placement, micro_batch)
+            head = next((op for op in timer.operators if op.tensor == "head"), None)
+            share = workload.draft_tokens / timer.depth
+            for form, count in one.flops.items():
+                flops[form] = flops.get(form, 0.0) + share * count
+            for part in HOT_WEIGHTS:
+                parts[part] += share * one.part_bytes[part]
+            if head:
+                parts["attention"] += workload.draft_tokens * head.stored_bytes * by_group
+                form = timer.formats["head"]
+                flops[form] += workload.draft_tokens * head.flops_per_token * batch
         tiers = dict.fromkeys(timer.rates, 0.0)
         for part, size in parts.items():
             for tier, fraction in placement.shares[part]:

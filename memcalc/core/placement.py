@@ -146,6 +146,7 @@ def place(
         # Stages between the ends have no head to hold, so more of their layers is in the fast tier.
         inner = held.between_ends(sizes)
         shares = _mean(sizes, shares, inner, fill(inner, places, order, cap)[0], held.layout.pipeline)
+    shares |= dict.fromkeys(held.idle, shares["cold"])
     used = {room.tier: room.usable - free[room.tier] for room in places}
     verdict = "does-not-fit" if left > ROUNDING_BYTES else _verdict(shares, sizes)
     return Placement(shares, used, verdict, order)
@@ -220,9 +221,8 @@ def fill(
     }
     if not shares["cold"]:
         # The fullest chip may hold none, at the other end of a pipeline from the embedding.
-        shares["cold"] = (
-            (next((room.tier for room in cold_first if room.takes("cold")), slow_first[0].tier), 1.0),
-        )
+        taking = [room.tier for room in cold_first if room.takes("cold")] or [slow_first[0].tier]
+        shares["cold"] = ((max(taking, key=lambda tier: free[tier] > ROUNDING_BYTES), 1.0),)
     return shares, free, left
 
 

@@ -120,7 +120,7 @@ def not_modeled(request: Request) -> tuple[str, ...]:
         left.append("expert imbalance")
     if request.workload.draft_tokens and not request.model.mtp_layers:
         left.append("the draft model's own time and memory")
-    if request.chip.execution == "spatial" and request.system.count > 1:
+    if any(pool.chip.execution == "spatial" and pool.system.count > 1 for pool in request.pools):
         left.append("latency between chips beyond the layer floor")
     if request.engine.ideal:
         left += ["network", "latency", "reserved memory"]
@@ -141,7 +141,7 @@ def price_evidence(request: Request) -> tuple[str | None, str | None]:
     scenario = request.payment.scenario
     if scenario is None or price_name(request.payment) != scenario.name:
         return None, None
-    if request.chip.name not in scenario.usd_per_chip_hour:
+    if not any(pool.chip.name in scenario.usd_per_chip_hour for pool in request.pools):
         return None, None
     return scenario.kind, scenario.date
 
@@ -323,12 +323,28 @@ def reason(request: Request, choice: Choice | None, held: Residency | None) -> s
         return f"no layout divides {request.model.name} over {chips_title(request)}"
     need = held.needed(work.batch, work.context_tokens) * held.chips
     usable_bytes = sum(room.usable for room in request.rooms) * held.chips
+    if need <= usable_bytes:
+        return _one_kind(request, held)
     where = " and ".join(tier_title(room.tier) for room in request.rooms) or "memory"
     have = "has" if held.chips == 1 else "have"
     return (
         f"needs {format_bytes(need)} (weights {weights}, KV cache {kv}), "
         f"{chips_title(request)} {have} {format_bytes(usable_bytes)} usable in {where}"
     )
+
+
+def _one_kind(request: Request, held: Residency) -> str:
+    """What lacks room where tiers are kept for weights, or for the cache."""
+    work, weights = request.workload, sum(held.parts.values()) * held.chips
+    rest = held.needed(work.batch, work.context_tokens) * held.chips - weights
+    found = []
+    for what, size, other in (("weights", weights, "cache"), ("KV cache and activations", rest, "weights")):
+        rooms = [room for room in request.rooms if room.holds != other]
+        usable = sum(room.usable for room in rooms) * held.chips
+        if size > usable:
+            where = " and ".join(tier_title(room.tier) for room in rooms) or "memory"
+            found.append(f"{what} need {format_bytes(size)}, {format_bytes(usable)} usable in {where}")
+    return f"{chips_title(request)}: " + "; ".join(found or ["no layout gives each stage its room"])
 
 
 def why(request: Request, choice: Choice) -> str:
@@ -342,14 +358,15 @@ def why(request: Request, choice: Choice) -> str:
         return f"the masks hold the weights; {tier_title(places[1].tier)} takes the KV cache"
     if places[0].holds == "cache":
         return f"{fast} takes the KV cache; weights stream in from {tier_title(places[1].tier)} in every step"
-    job, work = choice.job, request.workload
-    flights, _ = job.micro_batch(work.batch)
-    heats = job.heats(work.batch, work.context_tokens)
-    order = choice.placement.order
-    reads = [f"each byte of weights is read {flights * heats['attention']:.1f} times a step"]
-    if job.held.parts["experts"]:
-        reads.append(f"an expert's {flights * heats['experts']:.2f}")
-    reads.append(f"the KV cache's {flights * heats['kv']:.1f}")
+    job, work, held = choice.job, request.workload, choice.job.held
+    done, order = job.works(work, choice.placement)[0][2], choice.placement.order
+    cached = sum(held.resident_kv(work.batch, work.context_tokens, state=state) for state in (False, True))
+    reads = [
+        f"each byte of weights is read {done.part_bytes['attention'] / held.resident['attention']:.1f} times a step"
+    ]
+    if done.part_bytes["experts"]:
+        reads.append(f"an expert's {done.part_bytes['experts'] / held.resident['experts']:.2f}")
+    reads.append(f"the KV cache's {done.part_bytes['kv'] / cached if cached else 0.0:.1f}")
     text = {
         "weights-first": f"{fast} takes weights first",
         "kv-first": f"{fast} takes the KV cache first",
@@ -409,7 +426,7 @@ def warnings(
             said.append(
                 f"batch {work.batch} keeps {busy} of {layout.chips} chips busy; more would make it slower"
             )
-        if request.feed_forward:
+        if request.feed_forward and not unknown.get("decode"):
             said.append(_pair_assumption(request))
         said += _cost_warnings(request, cost)
     return tuple(dict.fromkeys(said))

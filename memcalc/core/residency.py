@@ -41,7 +41,7 @@ class Residency:
     names the parts that these chips hold at all.
     """
 
-    __slots__ = ("_caches", "_chunk", "_groups", "_row", "_share", "_slack", "_token", "chips", "fixed", "head",
+    __slots__ = ("_caches", "_chunk", "_groups", "_row", "_share", "_slack", "_token", "chips", "fixed", "head", "idle",
                  "layout", "page_tokens", "parts", "reserved", "resident")  # fmt: skip
 
     def __init__(
@@ -86,6 +86,7 @@ class Residency:
             }
             self.parts = {part: size * (part in keeps) for part, size in self.parts.items()}
         # What the fullest stage holds beside layers; the others have that room for more of theirs.
+        self.idle: tuple[str, ...] = ()
         self.head = head * ("attention" in keeps) / tensor if stages > 1 and not spatial else 0.0
         linked = engine.reserved_bytes_per_linked_chip
         self.reserved = linked if linked and self.chips > layout.data else engine.reserved_bytes_per_chip
@@ -167,11 +168,17 @@ class Residency:
     def sizes(self, batch: int, context: int) -> dict[str, float]:
         """Bytes of each part on the fullest chip; `overhead` is the runtime and activations."""
         overhead = self.reserved + self.activations(batch, context)
-        return {**self.parts, "kv": self.kv(batch, context), "overhead": overhead}
+        sizes = {**self.parts, "kv": self.kv(batch, context), "overhead": overhead}
+        for part in self.idle:
+            # Weights that no decode step reads here are as cold as rows that are looked up.
+            sizes["cold"] += sizes[part]
+            sizes[part] = 0.0
+        return sizes
 
     def between_ends(self, sizes: dict[str, float]) -> dict[str, float]:
         """The same sizes on a stage that holds layers alone, as all but the ends of a pipeline do."""
-        return {**sizes, "attention": sizes["attention"] - self.head, "cold": 0.0}
+        cold = sum(self.parts[part] for part in self.idle)
+        return {**sizes, "attention": sizes["attention"] - self.head, "cold": cold}
 
     def needed(self, batch: int, context: int) -> float:
         """Bytes that the fullest chip holds."""

@@ -84,8 +84,12 @@ class Request:
         if stack is None:
             return None
         system, engine, constants = stack
-        return replace(self, system=system, engine=engine, constants=constants, given=Given(), auto=False,
-                       notes=(), others={}, role=role)  # fmt: skip
+        # Masks fix the format of their weights.
+        wired, precision = system.chip.hardwired, self.precision
+        if wired:
+            precision = Precision(wired.weights, precision.kv)
+        return replace(self, system=system, engine=engine, constants=constants, precision=precision,
+                       given=Given(), auto=False, notes=(), others={}, role=role)  # fmt: skip
 
     @property
     def pools(self) -> tuple[Request, ...]:
@@ -267,7 +271,7 @@ def choose(request: Request) -> Choice | None:
     choice = None
     for held in ways:
         job = request.job(held.layout)
-        placement = job.place(batch, context)
+        placement = job.place(batch, context, 1 + work.draft_tokens)
         step = job.step(work, placement)
         planned = request.engine.ideal or placement.verdict in PLANS[chip.plan]
         # Where a batch is smaller than the system, replicas may stand idle, but not for nothing.
@@ -275,6 +279,10 @@ def choose(request: Request) -> Choice | None:
         rank = (not planned, step.seconds, idle)
         if best is None or rank < best:
             best, choice = rank, Choice(job, placement, step)
+    if choice and choice.job.timer.overlap == 1.0:
+        # A bound is narrowed down where it is likely the least.
+        placement = choice.job.place(batch, context, 1 + work.draft_tokens, refine=True)
+        choice = Choice(choice.job, placement, choice.job.step(work, placement))
     return choice
 
 

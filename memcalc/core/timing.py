@@ -121,7 +121,10 @@ class Timer:
             self.floor_s += self.depth * floor.seconds(model.width) * part
             self.floor_s += moe * floor.moe_s * (role != "attention")
         self._sequence_s = constants.sequence_s * (role != "feed-forward")
-        self.rates = {name: self._tier_rates(name) for name, _ in chip.homes}
+        # A home of unknown size holds nothing.
+        self.rates = {
+            name: self._tier_rates(name) for name, tier in chip.homes if tier.capacity_bytes is not None
+        }
         # Unfused elementwise operators pass through the chip's main memory: the first that is not on the die.
         off_die = [name for name in self.rates if name not in ON_CHIP]
         # A layer of a spatial chip has a part of the die, but all of what lies beyond it while it works.

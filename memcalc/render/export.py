@@ -72,7 +72,8 @@ COLUMNS: dict[str, Callable[[Report], object]] = {
     "system": _of("system", "name"),
     "chips": _of("system", "chips"),
     "pools": lambda report: " + ".join(
-        f"{pool.chips} x {pool.chip} ({pool.role}, {pool.verdict})" for pool in report.system.pools
+        f"{pool.chips} x {'hypothetical ' * pool.hypothetical}{pool.chip} ({pool.role}, {pool.verdict})"
+        for pool in report.system.pools
     ),
     "hypothetical": _of("system", "hypothetical"),
     "batch": _of("workload", "batch"),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memcalc.core.placement import ROUNDING_BYTES
 from memcalc.core.remarks import term_title, tier_title
 from memcalc.core.report import Cost, Decode, PoolFacts, Prefill, Report, RequestTime
 from memcalc.render import words
@@ -125,7 +126,9 @@ def _bytes(report: Report, width: int) -> Table:
         name = _title(row.tensor)
         if row.tensor == "kv_cache":
             name += f"  {report.kv_cache.bytes_per_token:,} B/token" * (report.kv_cache.bytes_per_token > 0)
-        here = [format_bytes(row.tiers[t.tier]) if row.tiers.get(t.tier) else "–" for t in tiers]
+        # What a tier is rounded up by is not worth a cell.
+        least = ROUNDING_BYTES * report.system.chips
+        here = [format_bytes(row.tiers[t.tier]) if row.tiers.get(t.tier, 0) > least else "–" for t in tiers]
         read = "–" if row.read_bytes_per_step is None else format_bytes(row.read_bytes_per_step)
         table.add_row(
             f"  {name}", format_bytes(row.bytes), format_bytes(sum(row.tiers.values())), *here, read
@@ -234,7 +237,7 @@ def _closing(report: Report) -> Table:
         held = round(cache.engine_reserved_bytes_per_sequence * cache.replication)
         table.add_row(
             "  KV cache",
-            f"{report.engine} reserves {format_bytes(held)} a sequence for {format_bytes(cache.bytes_per_sequence)}: "
+            f"{'hypothetical ' * (report.evidence['decode'] == 'hypothetical')}{report.engine} reserves {format_bytes(held)} a sequence for {format_bytes(cache.bytes_per_sequence)}: "
             + ", ".join(cache.reserved_because),
         )
     for change in report.degrades_at:
@@ -245,6 +248,8 @@ def _closing(report: Report) -> Table:
         table.add_row("  +10 % of", f"{text} tokens/s per user")
     rests = f" ({report.evidence['rests_on']})" if "rests_on" in report.evidence else ""
     evidence = f"decode: {report.evidence['decode']}{rests} · chip figures: {report.evidence['chip']}"
+    if "prefill" in report.evidence:
+        evidence += f" · prefill: {report.evidence['prefill']}"
     table.add_row("  evidence", evidence)
     table.add_row("  not modelled", ", ".join(report.not_modeled))
     for warning in report.warnings:
@@ -264,8 +269,7 @@ def compare_screen(comparison: Comparison, *, colour: bool, width: int) -> str:
     screen.line(_headline(comparison), "bold")
     screen.line(
         f"{models} · {work.workflow} · batch {work.batch:,} · context {work.context_tokens:,} · "
-        f"{' or '.join(usual)} · prices {reports[0].prices}, "
-        f"utilization {_utilization(reports)} · * best of the column"
+        f"{' or '.join(usual)} · prices {reports[0].prices}{_utilization(reports)} · * best of the column"
     )
     screen.line("")
     narrow = width <= TERMINAL_WIDTH
@@ -334,7 +338,7 @@ def _unless_calibrated(report: Report) -> str:
 
 def _utilization(reports: Sequence[Report]) -> str:
     """The share of the day at this load, on which all costs of a comparison rest."""
-    return next((f"{r.cost.utilization:.0%}" for r in reports if r.cost), "without cost")
+    return next((f", utilization {r.cost.utilization:.0%}" for r in reports if r.cost), "")
 
 
 def _verdict(report: Report) -> str:
@@ -457,7 +461,8 @@ def _list_rows(screen: _Screen, found: Validation) -> None:
     notes.add_column("", no_wrap=True, style="bold")
     notes.add_column("", overflow="fold")
     for chip, text in found.floors.items():
-        notes.add_row("  layer floor", f"of {chip} rests on {text}")
+        named = f"hypothetical {chip}" if chip in found.hypothetical else chip
+        notes.add_row("  layer floor", f"of {named} rests on {text}")
     if explained:
         notes.add_row(
             "  tokens a step", "measured over predicted: so many accepted in each step would explain the row"
@@ -468,8 +473,13 @@ def _list_rows(screen: _Screen, found: Validation) -> None:
         if not entry.broken:
             notes.add_row("  skipped", f"{entry.id}: {entry.reason}")
     if not found.outcomes and not found.skipped:
-        notes.add_row("  no rows", f"of {', '.join(found.chips)}")
+        notes.add_row("  no rows", f"of {_labels(found)}")
     screen.block(notes)
+
+
+def _labels(found: Validation) -> str:
+    """The chips that were asked for; those without published figures say so."""
+    return ", ".join("hypothetical " * (chip in found.hypothetical) + chip for chip in found.chips)
 
 
 def _mark(place: int) -> str:
@@ -492,7 +502,7 @@ def _accuracy(found: Validation) -> str:
         worst = max(found.outcomes, key=lambda one: one.error)
         figures = "1 figure" if found.overall.n == 1 else f"{found.overall.n:,} figures"
         half = f"half of {figures} within {found.overall.median_abs_error:.1%}"
-        return f"{', '.join(found.chips)}: {half}, the worst off by {worst.error:.0%} ({worst.id})"
+        return f"{_labels(found)}: {half}, the worst off by {worst.error:.0%} ({worst.id})"
     how = "Held out by source and chip, half" if found.held_out else "Half"
     what = "speeds" if found.speeds else "figures"
     near, far = f"{record.median_abs_error:.1%}", f"{record.p90_abs_error:.0%}"

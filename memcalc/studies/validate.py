@@ -153,7 +153,8 @@ class Validation:
 
     `overall` counts all, `speeds` the speeds of rows that state enough to be predicted, `by_task` those and
     the sizes by task. `held_out`: each row was predicted by constants that were fitted without its source and chip.
-    `chips` are those that were asked for, none for all; `floors` says of a chip on how much its layer floor rests.
+    `chips` are those that were asked for, none for all; `floors` says of a chip on how much its layer floor rests,
+    `hypothetical` names those without published figures.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -166,6 +167,7 @@ class Validation:
     file: str | None = None
     engine: str | None = None
     chips: tuple[str, ...] = ()
+    hypothetical: tuple[str, ...] = ()
     floors: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -464,6 +466,7 @@ def validation(
     engine: str | None = None,
     chips: tuple[str, ...] = (),
     floors: Mapping[str, str] | None = None,
+    hypothetical: tuple[str, ...] = (),
 ) -> Validation:
     """Gather outcomes and reasons into records by group, by task, and over all."""
     done: list[Outcome] = []
@@ -491,6 +494,7 @@ def validation(
         file=file,
         engine=engine,
         chips=chips,
+        hypothetical=hypothetical,
         floors=floors or {},
     )
 

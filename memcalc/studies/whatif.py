@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from memcalc.chip import BEYOND
 from memcalc.core.estimate import estimate
 from memcalc.core.job import Job
 from memcalc.core.pair import PairJob
@@ -67,6 +68,8 @@ def _figures(request: Request, job: Job, placement: Placement) -> Iterator[str]:
         seen = tier.effective_bytes_per_s is not None and not request.engine.ideal
         if placement.used.get(name) and (seen or tier.bandwidth_bytes_per_s is not None):
             yield f"memory.{name}.{'effective' if seen else 'bandwidth'}_bytes_per_s"
+        if name in BEYOND and placement.used.get(name) and not seen and chip.links.host_bytes_per_s:
+            yield "links.host_bytes_per_s"
     for form in dict.fromkeys(timer.formats.values()):
         if form in chip.compute:
             yield f"compute.{form}"
@@ -147,7 +150,9 @@ def _changes(
     # pools no one number would say it.
     system = request.system.name != request.chip.name
     several = len(request.pools) > 1
-    chips = None if several else min_chips(request)
+    # What was set for a system, or let spill, another one by name has not.
+    beyond = system and any(room.tier in BEYOND for room in request.rooms)
+    chips = None if several or beyond else min_chips(request)
     if chips and chips != request.system.count:
         yield (f"--system {request.chip.name}-x{chips}" if system else f"--chips {chips}"), request.on(chips)
     precision = request.precision
@@ -174,7 +179,7 @@ def _changes(
     most = max_batch(request)
     if most and most < request.workload.batch:
         yield f"-b {most}", replace(request, workload=replace(request.workload, batch=most))
-    for other in others(request) if others and not several else ():
+    for other in others(request) if others and not (several or beyond) else ():
         if choose(other):
             count = request.system.count
             yield (f"--system {other.chip.name}-x{count}" if system else f"--chip {other.chip.name}"), other

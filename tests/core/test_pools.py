@@ -336,3 +336,54 @@ def test_what_would_help_is_asked_of_all_pools():
     assert not report.fits
     narrow = next(remedy for remedy in report.remedies if remedy.options.startswith("-w "))
     assert fit("deepseek-v3", system=f"{PAIR}-x6", weights=narrow.options.removeprefix("-w ")).fits
+
+
+def test_the_main_pool_of_a_pair_gives_its_fast_memory_to_what_decode_reads():
+    """Feed-forward weights that lie there for prefill are read by no decode step, and as cold as a table of rows."""
+    asked = request("llama-3.1-70b", chip="matx-one", chips=64, batch=16, weights="fp8", tp=8, pp=8, dp=1)
+    alone, pair = choose(asked), choose(paired(asked, request("llama-3.1-70b", chip="b200").chip, 8))
+    assert dict(alone.placement.shares["ffn"]).get("sram", 0) > 0
+    assert dict(pair.placement.shares["ffn"]) == {"hbm": 1.0}
+    cached = dict(pair.placement.shares["kv"]).get("sram", 0)
+    assert cached > dict(alone.placement.shares["kv"]).get("sram", 0)
+
+
+def test_masks_keep_their_format_in_every_pool():
+    asked = request("llama-3.1-8b", chip="h100-sxm", chips=8, prefill_system="taalas-hc1", context="1k")
+    assert asked.prefill.precision.weights == "hc1-3-6"
+    assert asked.precision.weights == "bf16"
+    assert asked.prefill.book.total_weight_bytes <= 4.01e9
+
+
+def test_idle_groups_read_nothing():
+    report = fit("deepseek-v3", system=f"{PAIR}-x6", batch=17)
+    layout = report.layout
+    busy = min(17, layout.data_parallel * layout.attention_data_parallel)
+    book = request("deepseek-v3", system=f"{PAIR}-x6").book
+    attention = book.weight_bytes["attention"] + book.weight_bytes["head"]
+    job = choose(request("deepseek-v3", system=f"{PAIR}-x6", batch=17)).job
+    work = job.works(request("deepseek-v3", system=f"{PAIR}-x6", batch=17).workload, job.place(17, 8192))[0][
+        2
+    ]
+    assert work.part_bytes["attention"] <= busy * attention * 8 * (1 + 1e-9)
+    assert work.part_bytes["attention"] >= busy * attention * (1 - 1e-9)
+
+
+def test_what_decides_an_offload_stands_in_the_sensitivities():
+    report = fit("llama-3.1-70b", system="dgx-h100", offload="host", batch=48, context="128k")
+    assert report.verdict == "host"
+    assert report.sensitivity[0].figure == "links.host_bytes_per_s"
+    assert report.sensitivity[0].tokens_per_s_per_user > 0.05
+
+
+def test_a_system_of_its_own_make_is_not_offered_as_plain_chips():
+    report = fit("llama-3.1-70b", system="cs-3-x1-memoryx", batch=15)
+    assert not report.fits
+    assert "KV cache and activations need" in report.reason
+    assert not any("--system" in remedy.options for remedy in report.remedies)
+
+
+def test_a_home_of_unknown_size_holds_nothing_also_where_all_overlaps():
+    report = fit("llama-3.1-70b", chip="mi300x", chips=4, engine="ideal", set={"memory.flash.home": "true"})
+    assert report.fits
+    assert report.verdict == "dram"
