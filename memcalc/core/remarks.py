@@ -24,10 +24,10 @@ UNCALIBRATED_BAND = 2.0
 def calibrated(request: Request) -> bool:
     """Whether the engine's constants rest on measurements of this chip family.
 
-    A chip that is only announced has no record, whatever family it will belong to.
+    A chip that is only announced, or described in a file, has no record, whatever family it belongs to.
     """
     engine, chip = request.engine, request.chip
-    if request.changed or chip.status.startswith("announced"):
+    if request.changed or chip.origin == "file" or chip.status.startswith("announced"):
         return False
     return engine.evidence == "calibrated" and engine.points.get(chip.family, 0) > 0
 
@@ -109,7 +109,11 @@ def _evidence(request: Request) -> dict[str, str]:
     elif engine.inherits and not engine.ideal:
         rows = engine.points.get(chip.family, 0)
         why = f"{rows or 'no'} rows of {engine.name} on {chip.family}"
-        worth["rests_on"] = "uncalibrated: " + ("figures were set by hand" if request.changed else why)
+        if request.changed:
+            why = "figures were set by hand"
+        elif chip.origin == "file":
+            why = f"a chip from a file, taken to be like {chip.family}"
+        worth["rests_on"] = "uncalibrated: " + why
     return worth
 
 
