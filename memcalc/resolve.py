@@ -287,7 +287,9 @@ def _offload(system: System, tier: str | None) -> System:
     if tier is None:
         return system
     if tier not in BEYOND:
-        raise UsageError(f"--offload {tier}: what does not fit goes elsewhere", "one of " + " ".join(BEYOND))
+        raise UsageError(
+            f"--offload {tier}: no memory beyond a chip is called so", "one of " + " ".join(BEYOND)
+        )
     held = system.chip.memory.get(tier)
     if held is None or held.capacity_bytes is None:
         raise UsageError(
@@ -353,7 +355,8 @@ def _set_pool(system: System, name: str, figure: str, path: str, value: Word) ->
     pool: Pool | None = getattr(system, name)
     if pool is None:
         raise UsageError(
-            f"--set {path}: {system.name} has no such pool", "figures of the chip stand without it"
+            f"--set {path}: {_named(system)} has no {name.replace('_', '-')} pool",
+            "--prefill-system adds one" if name == "prefill" else "vr200-nvl72-groq-3-lpx has one",
         )
     if figure == "count":
         return replace(system, **{name: replace(pool, count=_chip_count(str(value), f"--set {path}"))})  # type: ignore[arg-type]
@@ -363,7 +366,7 @@ def _set_pool(system: System, name: str, figure: str, path: str, value: Word) ->
         else:
             changed = replace(pool, chip=set_figure(pool.chip, figure, value))
     except UsageError as error:
-        message = error.message.replace(f"--set {figure}", f"--set {path}", 1)
+        message = "--set " + error.message.removeprefix("--set ").replace(figure, path, 1)
         raise UsageError(message, f"{error.hint}; of the pool: count, bytes_per_s, latency_s") from None
     return replace(system, **{name: changed})  # type: ignore[arg-type]
 

@@ -175,9 +175,9 @@ def _placement_rows(
     }
     if held is None:
         return tuple(PlacementRow(tensor, size, {}) for tensor, size in needed.items())
-    helds = [pool.job.held for pool in placed] or [held]
-    needed["activations"] = round(sum(one.activations(batch, context) * one.chips for one in helds))
-    needed["reserved"] = sum(one.reserved * one.chips for one in helds)
+    helds = [(pool.job.held, pool.batch, pool.context) for pool in placed] or [(held, batch, context)]
+    needed["activations"] = sum(round(one.activations(n, length) * one.chips) for one, n, length in helds)
+    needed["reserved"] = sum(one.reserved * one.chips for one, _, _ in helds)
     tiers: dict[str, dict[str, int]] = {tensor: {} for tensor in needed}
     for by_tensor in resident.values():
         for tensor, where in by_tensor.items():
@@ -193,7 +193,7 @@ def _placement_rows(
         }
         if needed["state"]:
             # Each sequence's state is read and written, in all its copies.
-            read["state"] = 2 * helds[0].resident_kv(batch, context, state=True)
+            read["state"] = 2 * placed[0].job.held.resident_kv(batch, context, state=True)
             read["kv_cache"] = max(0, read["kv_cache"] - read["state"])
     return tuple(
         PlacementRow(tensor, size, tiers[tensor], read.get(tensor)) for tensor, size in needed.items()

@@ -293,14 +293,10 @@ def _pool_reason(request: Request, role: str) -> str:
 
 def _masks(request: Request) -> str:
     """Which masks hold another model than the one that was asked for."""
-    names = request.model.name, *request.model.aliases
-    chips = [pool.chip for pool in request.pools]
-    said = [
-        f"the masks of {chip.title} hold {chip.hardwired.model}, not {request.model.name}"
-        for chip in chips
-        if chip.hardwired and chip.hardwired.model not in names
-    ]
-    return " and ".join(said)
+    return " and ".join(
+        f"the masks of {chip.title} hold {held}, not {request.model.name}"
+        for chip, held in request.other_masks
+    )
 
 
 def reason(request: Request, choice: Choice | None, held: Residency | None) -> str:
@@ -461,7 +457,9 @@ def _assumptions(request: Request, *, prefills: bool) -> list[str]:
             )
     for name, tier in chip.homes:
         nominal = tier.effective_bytes_per_s is None or engine.ideal
-        if name == "sram" and nominal and tier.bandwidth_bytes_per_s and (engine.ideal or not floor):
+        # On a spatial chip the floor decides; an archetype's figure is no maker's claim.
+        decides = engine.ideal or not floor or (chip.execution == "time-shared" and not chip.hypothetical)
+        if name == "sram" and nominal and tier.bandwidth_bytes_per_s and decides:
             said.append(
                 f"nominal SRAM bandwidth of {chip.label}: published speeds of SRAM-first chips stay hundreds of times below it"
             )

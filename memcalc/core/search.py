@@ -205,12 +205,17 @@ class Request:
         """What the chips of the prefill pool would hold, for each possible layout."""
         return held_by(self.prefill, self.prefill.system.count) if self.prefill else []
 
+    @cached_property
+    def other_masks(self) -> tuple[tuple[Chip, str], ...]:
+        """The chips whose masks hold another model, and which."""
+        names = self.model.name, *self.model.aliases
+        wired = [(pool.chip, pool.chip.hardwired) for pool in self.pools]
+        return tuple((chip, masks.model) for chip, masks in wired if masks and masks.model not in names)
+
     @property
     def other_model(self) -> bool:
         """Whether the masks of a chip hold another model."""
-        names = self.model.name, *self.model.aliases
-        wired = [pool.chip.hardwired for pool in self.pools]
-        return any(one is not None and one.model not in names for one in wired)
+        return bool(self.other_masks)
 
 
 def _way_out(chip: Chip, count: int) -> float | None:
@@ -291,9 +296,11 @@ def place_pools(request: Request, choice: Choice) -> tuple[Placed, ...]:
     found, work = [], request.workload
     for role, pool in request.roles:
         if role == "feed-forward":
-            beside = request.beside
-            if beside:
-                found.append(Placed(role, pool, beside, beside.place(1, 1), work.batch, work.context_tokens))
+            job = choice.job
+            if isinstance(job, PairJob):
+                found.append(
+                    Placed(role, pool, job.beside, job.placed_beside, work.batch, work.context_tokens)
+                )
         elif role == "prefill":
             prompts = request.prompts
             chosen = prompts and choose_prefill(prompts)

@@ -272,6 +272,18 @@ def test_offloading_needs_a_memory_that_is_known():
     assert any("memory.flash.bandwidth_bytes_per_s of h100-sxm is unknown" in text for text in flash.warnings)
 
 
+@pytest.mark.parametrize(("figure", "message"), [
+    ({"prefill.bytes_per_s": "400Gbit"}, "--set prefill.bytes_per_s: '400Gbit' is not a rate"),
+    ({"prefill.count": "0"}, "--set prefill.count"),
+    ({"prefill.memory.hbm.nix": "1"}, "--set prefill.memory.hbm.nix"),
+    ({"feed_forward.latency_s": "1us"}, "cs-3-x4 has no feed-forward pool"),
+])  # fmt: skip
+def test_a_figure_of_a_pool_that_cannot_be_set_is_named_as_it_was_typed(figure, message):
+    with pytest.raises(UsageError) as caught:
+        fit("llama-3.1-8b", decode_system="cs-3-x4", prefill_system="h100-sxm-x8", set=figure)
+    assert message in caught.value.message
+
+
 @pytest.mark.parametrize(("one", "other"), [
     ({"decode_system": "cs-3-x4"}, "--decode-system goes with"),
     ({"decode_system": "cs-3-x4", "chip": "b200", "prefill_system": "b200"}, "exclude each other"),
